@@ -1,0 +1,8 @@
+"""Networks from papers, each a plain `nn.Module` built by a function of its name."""
+
+from convolens.models.lenet import lenet5
+from convolens.models.registry import MODELS
+from convolens.models.simple_convnet import simple_convnet
+from convolens.models.small_convnet import small_convnet
+
+__all__ = ["MODELS", "lenet5", "simple_convnet", "small_convnet"]

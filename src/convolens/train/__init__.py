@@ -1,0 +1,1 @@
+"""The training engine: configuration, loop, plan, optimizers, checkpoints, the Run's folder."""

@@ -1,0 +1,9 @@
+"""Pictures of a training: arrays in, Figure out; no file, no window, no torch."""
+
+from convolens.visual.confusion import confusion
+from convolens.visual.curves import curves
+from convolens.visual.figure import Figure, Pixels, png_bytes
+from convolens.visual.filters import filters
+from convolens.visual.mistakes import worst_mistakes
+
+__all__ = ["Figure", "Pixels", "confusion", "curves", "filters", "png_bytes", "worst_mistakes"]

@@ -1,0 +1,1 @@
+"""One function per verb: puts data, model, task and recipe together."""

@@ -1,0 +1,5 @@
+"""`python -m convolens`."""
+
+from convolens.cli import main
+
+main()

@@ -1,0 +1,16 @@
+"""Words that several verbs share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A folder that `train` has left.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Device = Annotated[
+    str | None, typer.Option("--device", metavar="auto|cpu|cuda", help="Where to compute.")
+]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option("--data-root", envvar="CONVOLENS_DATA", help="Where named datasets are."),
+]

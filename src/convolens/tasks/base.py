@@ -1,0 +1,60 @@
+"""What a Task is: the only view of a task that training has."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from convolens.data.base import Split
+from convolens.visual.figure import Figure
+
+
+class Meter(Protocol):
+    """Metrics of one pass over a split, fed batch by batch."""
+
+    def update(self, indices: Tensor, outputs: Any, targets: Any) -> None: ...
+
+    def metrics(self) -> dict[str, float]:
+        """The loss and the task's metrics over all that was fed."""
+        ...
+
+
+class Task(Protocol):
+    """Turns a network's outputs into a loss, metrics and pictures."""
+
+    @property
+    def name(self) -> str:
+        """The word in `config.json`."""
+        ...
+
+    @property
+    def best_metric(self) -> str:
+        """The metric that decides which weights are the best; larger is better."""
+        ...
+
+    def targets(self, split: Split, indices: Tensor) -> Any:
+        """The targets of a batch, as the other methods take them."""
+        ...
+
+    def prepare(
+        self, pixels: Tensor, targets: Any, generator: torch.Generator | None
+    ) -> tuple[Tensor, Any]:
+        """Uint8 pictures and targets as the network takes them; augmented given a generator."""
+        ...
+
+    def loss(self, outputs: Any, targets: Any) -> Tensor: ...
+
+    def batch_metrics(self, outputs: Any, targets: Any) -> dict[str, float]:
+        """Cheap metrics of one training batch, for the progress bar and `metrics.csv`."""
+        ...
+
+    def meter(self, num_examples: int) -> Meter: ...
+
+    def figures(self, meter: Meter, split: Split) -> Sequence[Figure]:
+        """What a person should see of a finished pass over a split."""
+        ...
+
+    def to_json(self) -> Mapping[str, Any]:
+        """What, beside the configuration, is needed to predict without the dataset."""
+        ...

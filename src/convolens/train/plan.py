@@ -1,0 +1,83 @@
+"""How to run a network on this machine: device, memory layout, precision."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from convolens.errors import UnavailableError
+
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How every forward pass of a Run is computed, so that `eval` repeats `train` exactly.
+
+    Args:
+        device: "cpu" or "cuda".
+        precision: of convolutions and matrix products; weights and losses stay float32.
+        channels_last: whether volumes lie in memory as (N, H, W, C).
+    """
+
+    device: str
+    precision: Precision
+    channels_last: bool
+
+    def place(self, model: nn.Module) -> nn.Module:
+        """Moves a network to the device and into the memory layout, in place."""
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        return model.to(device=self.device, memory_format=layout)  # type: ignore[call-overload, no-any-return]
+
+    def arrange(self, pixels: Tensor) -> Tensor:
+        """Puts a batch of pictures into the memory layout."""
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        return pixels.contiguous(memory_format=layout)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context in which a forward pass runs in the plan's precision."""
+        return torch.autocast(
+            self.device, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"
+        )
+
+    def to_json(self) -> Mapping[str, Any]:
+        return asdict(self)
+
+
+def choose_device(wanted: str) -> str:
+    """The device for "auto", "cpu" or "cuda".
+
+    Raises:
+        UnavailableError: when "cuda" is wanted and there is none.
+    """
+    available = torch.cuda.is_available()
+    if wanted == "cuda" and not available:
+        raise UnavailableError(
+            "--device cuda: PyTorch finds no CUDA device here", "Use --device auto or cpu."
+        )
+    return "cuda" if available and wanted != "cpu" else "cpu"
+
+
+def has_fast_bfloat16(device: str) -> bool:
+    """Whether the device multiplies bfloat16 faster than float32."""
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def choose_plan(wanted: str, device: str) -> Plan:
+    """The plan for "auto" or "reference" on a device that `choose_device` gave."""
+    if wanted == "reference":
+        return Plan(device=device, precision="float32", channels_last=False)
+    precision: Precision = "bfloat16" if has_fast_bfloat16(device) else "float32"
+    return Plan(device=device, precision=precision, channels_last=True)
+
+
+def plan_from_json(tree: Mapping[str, Any], device: str) -> Plan:
+    """The plan that a Run was trained with, on a device that may be another."""
+    return Plan(
+        device=device, precision=tree["precision"], channels_last=bool(tree["channels_last"])
+    )

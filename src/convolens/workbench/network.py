@@ -1,0 +1,135 @@
+"""Finding and building the network that a MODEL word names."""
+
+import importlib.util
+import inspect
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from convolens.errors import ConfigError, ConvolensError, ShapeError, near_matches
+from convolens.models.registry import Builder, check_options, find_model
+
+TORCHVISION = "torchvision:"
+
+
+def build_network(
+    word: str,
+    options: Mapping[str, Any],
+    *,
+    num_classes: int,
+    input_size: tuple[int, int, int],
+) -> nn.Module:
+    """Builds the network that a MODEL word names, for these classes and pictures.
+
+    Args:
+        word: a name of ours, "torchvision:NAME", or "FILE.py:NAME" (a factory, which may take
+            num_classes, in_channels and image_size, or an instance).
+        options: further arguments of the builder.
+        num_classes: units of the last layer.
+        input_size: (C, H, W) of the pictures.
+    Raises:
+        ConfigError: when the word or an option is unknown, or the builder raises.
+        ShapeError: when the network cannot read pictures of that size, or gives something
+            other than num_classes numbers for each.
+    """
+    builder = _find_builder(word)
+    if isinstance(builder, nn.Module):
+        if options:
+            raise ConfigError(f"{word} is a finished network and takes no options")
+        net = builder
+    else:
+        check_options(builder, options, word)
+        net = _call(builder, word, options, num_classes, input_size)
+    _check_output(net, word, num_classes, input_size)
+    return net
+
+
+def _find_builder(word: str) -> Builder | nn.Module:
+    if word.startswith(TORCHVISION):
+        return _from_torchvision(word.removeprefix(TORCHVISION))
+    file, colon, name = word.rpartition(":")
+    if colon and file.endswith(".py"):
+        return _from_file(Path(file), name)
+    return find_model(word).builder
+
+
+def _from_torchvision(name: str) -> Builder:
+    from torchvision import models  # two seconds to import, and most trainings need none of it
+
+    names = models.list_models(module=models)
+    if name not in names:
+        raise ConfigError(
+            f"torchvision has no classification network called {name!r}", near_matches(name, names)
+        )
+    builder: Builder = models.get_model_builder(name)
+    return builder
+
+
+def _from_file(file: Path, name: str) -> Builder | nn.Module:
+    if not file.is_file():
+        raise ConfigError(f"--model {file}:{name}: there is no file {file}")
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"--model {file}:{name}: {file} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(file.stem, module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ConfigError(f"{file} raised {type(error).__name__}: {error}") from error
+    found = getattr(module, name, None)
+    if not (isinstance(found, nn.Module) or callable(found)):
+        public = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
+        raise ConfigError(f"{file} has no network called {name!r}", near_matches(name, public))
+    return found
+
+
+def _call(
+    builder: Builder,
+    word: str,
+    options: Mapping[str, Any],
+    num_classes: int,
+    input_size: tuple[int, int, int],
+) -> nn.Module:
+    parameters = inspect.signature(builder).parameters
+    facts = {"num_classes": num_classes, "in_channels": input_size[0], "image_size": input_size[1]}
+    open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    arguments: dict[str, Any] = {k: v for k, v in facts.items() if k in parameters}
+    if open_ended:
+        arguments["num_classes"] = num_classes
+    try:
+        net = builder(**arguments, **options)
+    except ConvolensError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"{word} could not be built: {error}") from error
+    if not isinstance(net, nn.Module):
+        raise ConfigError(f"{word} must give an nn.Module, it gave a {type(net).__name__}")
+    return net
+
+
+def _check_output(
+    net: nn.Module, word: str, num_classes: int, input_size: tuple[int, int, int]
+) -> None:
+    """One forward pass of a blank picture, which leaves the network as it was."""
+    was_training = net.training
+    net.eval()
+    try:
+        with torch.no_grad():
+            output = net(torch.zeros(1, *input_size))
+    except (RuntimeError, ValueError, IndexError) as error:
+        size = "×".join(map(str, input_size))
+        reason = str(error).splitlines()[0]
+        raise ShapeError(
+            f"{word} cannot read a picture of {size}: {reason}",
+            "Try another --set data.image_size=… or data.channels=…",
+        ) from error
+    finally:
+        net.train(was_training)
+    shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+    if shape != (1, num_classes):
+        raise ShapeError(f"{word} must give (1, {num_classes}) for one picture, it gave {shape}")
