@@ -128,9 +128,7 @@ def test_some_rooms_are_narrower_than_their_floor() -> None:
 
 def called_names(tree: ast.Module) -> list[tuple[str, ast.Call]]:
     """Every call with its dotted name."""
-    return [
-        (ast.unparse(node.func), node) for node in ast.walk(tree) if isinstance(node, ast.Call)
-    ]
+    return [(ast.unparse(node.func), node) for node in ast.walk(tree) if isinstance(node, ast.Call)]
 
 
 def test_below_the_top_floor_nothing_prints_or_reads_the_environment() -> None:

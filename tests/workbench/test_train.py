@@ -27,9 +27,7 @@ def equal(first: Run, second: Run, which: str = "last") -> bool:
 
 
 def test_a_run_holds_what_it_should(digits_run: Run) -> None:
-    files = {
-        str(p.relative_to(digits_run.path)) for p in digits_run.path.rglob("*") if p.is_file()
-    }
+    files = {str(p.relative_to(digits_run.path)) for p in digits_run.path.rglob("*") if p.is_file()}
     assert {
         "config.json",
         "env.json",

@@ -1,7 +1,5 @@
 """CIFAR-10 and CIFAR-100, from the binary version or from folders of pictures."""
 
-# ruff: noqa: A002 - `format` is the Dataset's own word for it
-
 import tarfile
 import zlib
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The handwritten digits that come with scikit-learn: 1,797 of 8 x 8 pixels."""
 
-# ruff: noqa: A002 - `format` is the Dataset's own word for it
-
 import gzip
 from importlib.util import find_spec
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Many picture files, decoded by threads: all at once, or by the batch."""
 
-# ruff: noqa: A002 - `format` is the Dataset's own word for it
-
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

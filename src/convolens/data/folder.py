@@ -1,7 +1,5 @@
 """A folder, or an archive of one, with one folder of pictures per class."""
 
-# ruff: noqa: A001, A002 - `format` is the Dataset's own word for it
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """MNIST and the two sets that share its files' form: Fashion-MNIST and Kuzushiji-MNIST."""
 
-# ruff: noqa: A002 - `format` is the Dataset's own word for it
-
 import hashlib
 import math
 import zlib

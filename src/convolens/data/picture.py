@@ -1,7 +1,5 @@
 """Pictures as people have them, made into the arrays that a network reads."""
 
-# ruff: noqa: A002 - `format` is the Dataset's own word for it
-
 import math
 import stat
 from dataclasses import dataclass

@@ -24,7 +24,7 @@ def curves(rows: Sequence[Mapping[str, float]]) -> Figure:
     """Draws loss and accuracy against the epoch, with the learning rate beside them.
 
     A value that is missing, NaN or infinite leaves a gap in its line, and a quantity without any
-    value leaves its panel out. The best epoch is the first
+    value leaves its panel out. The best epoch is the last
     of greatest validation accuracy, or of least validation loss where no accuracy is known.
 
     Args:
@@ -65,16 +65,21 @@ def _best(columns: Mapping[str, Column]) -> tuple[int | None, str]:
     """The row of the best epoch, and what makes it the best."""
     accuracy, loss = columns["val_accuracy"], columns["val_loss"]
     if np.isfinite(accuracy).any():
-        best = int(np.nanargmax(accuracy))
+        best = _last(accuracy == np.nanmax(accuracy))
         words = f"validation accuracy {100 * accuracy[best]:.2f} %"
     elif np.isfinite(loss).any():
-        best = int(np.nanargmin(loss))
+        best = _last(loss == np.nanmin(loss))
         words = f"validation loss {loss[best]:.4g}"
     elif len(loss) == 0:
         return None, "no epoch is finished yet"
     else:
         return None, "no validation, so no best epoch"
     return best, f"best epoch {columns['epoch'][best]:g}: {words}"
+
+
+def _last(found: NDArray[np.bool_]) -> int:
+    """Of equal epochs the one that was trained longer, as training keeps its weights."""
+    return int(np.flatnonzero(found)[-1])
 
 
 def _panel(columns: Mapping[str, Column], quantity: str, best: int | None) -> Panel:

@@ -63,7 +63,13 @@ def train(
         >>> run = train("digits", model="lenet5", epochs=1)  # doctest: +SKIP
     """
     if resume is not None:
-        own: dict[str, object] = {"data": data, "model": model, "recipe": recipe, "epochs": epochs, "batch": batch}
+        own: dict[str, object] = {
+            "data": data,
+            "model": model,
+            "recipe": recipe,
+            "epochs": epochs,
+            "batch": batch,
+        }
         own |= {"seed": seed, "name": name, "strict": strict, "settings": settings or None}
         given = [key for key, value in own.items() if value is not None]
         if given:
