@@ -75,7 +75,7 @@ def test_lists(verb: str, capsys: pytest.CaptureFixture) -> None:
     [
         (["trian"], "Did you mean 'train'"),
         (["train", "--epoch", "3"], "--epoch"),
-        (["train", "--epochs", "three"], "'three' is not a valid int"),
+        (["train", "--epochs", "three"], "'--epochs': Input should be a valid integer"),
         (["train", "--epochs", "0"], "epochs must be at least 1, received 0"),
         (["train", "digit"], "Did you mean digits?"),
         (["train", "--model", "lenet"], "Did you mean lenet5?"),

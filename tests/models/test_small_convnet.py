@@ -5,7 +5,7 @@ from torch import nn
 from convolens.models import small_convnet
 
 
-@pytest.mark.parametrize(("size", "stages"), [(8, 1), (28, 2), (32, 2), (64, 3), (128, 4)])
+@pytest.mark.parametrize(("size", "stages"), [(8, 1), (12, 2), (28, 3), (32, 3), (64, 4), (128, 5)])
 def test_stages_follow_the_size(size: int, stages: int) -> None:
     net = small_convnet(image_size=size, width=4)
     assert sum(name.startswith("stage") for name, _ in net.named_children()) == stages
@@ -25,5 +25,5 @@ def test_pooling_before_relu_equals_relu_before_pooling() -> None:
 def test_width_doubles_with_each_stage() -> None:
     net = small_convnet(image_size=64, width=8)
     convs = [m for m in net.modules() if isinstance(m, nn.Conv2d)]
-    assert [c.out_channels for c in convs] == [8, 16, 32]
+    assert [c.out_channels for c in convs] == [8, 16, 32, 64]
     assert all(c.bias is None for c in convs)

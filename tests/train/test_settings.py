@@ -112,6 +112,6 @@ def test_json_there_and_back(seed: int, lr: float, options: dict[str, object]) -
 def test_a_damaged_configuration_is_named(damage, message: str) -> None:  # type: ignore[no-untyped-def]
     tree = json.loads(json.dumps(to_json(CONFIG)))
     damage(tree)
-    with pytest.raises(RunError, match="config.json") as caught:
+    with pytest.raises(RunError, match=r"config\.json") as caught:
         from_json(tree, "config.json")
     assert message in caught.value.message

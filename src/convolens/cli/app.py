@@ -6,6 +6,7 @@ A verb imports the workbench only when it runs, because PyTorch takes seconds to
 
 import os
 import sys
+import warnings
 from typing import Annotated, NoReturn
 
 import typer
@@ -53,6 +54,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Runs one command and exits with its status."""
     words = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in words
+    # A picture beyond Pillow's limit is an error of ours, in one line; its warning would be four.
+    warnings.filterwarnings("ignore", message="Image size .* exceeds limit")
     # A person writes --debug wherever it comes to mind; the parser knows it before the verb only.
     words = ["--debug"] * debug + [word for word in words if word != "--debug"]
     try:

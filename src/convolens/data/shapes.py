@@ -22,7 +22,7 @@ _TRAIN, _TEST = 0, 1
 
 def load_shapes(
     *,
-    format: PictureFormat = SHAPES_FORMAT,  # noqa: A002 - the Dataset's own word for it
+    format: PictureFormat = SHAPES_FORMAT,
     seed: int = 0,
     num_train: int = 2000,
     num_test: int = 500,

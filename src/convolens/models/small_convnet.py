@@ -6,7 +6,7 @@ from torch import nn
 
 from convolens.geometry import output_size
 
-LARGEST_LAST_SIDE = 6
+SMALLEST_POOLED_SIDE = 6
 
 
 def small_convnet(
@@ -19,9 +19,10 @@ def small_convnet(
 ) -> nn.Sequential:
     """Stages of convolution, max-pooling, batch norm and ReLU, then one affine layer.
 
-    A stage is added, with twice the filters, while the map is larger than 6 px. Pooling comes
-    before the normalisation and the ReLU: the maximum of a ReLU is the ReLU of the maximum, and
-    a quarter of the values is left to normalise.
+    The first stage has 5×5 filters, the others have 3×3 and twice as many as the one before. A
+    stage is added while the map is larger than 6 px, and a last one without pooling where the
+    map still holds its filters. Pooling comes before the normalisation and the ReLU: the maximum
+    of a ReLU is the ReLU of the maximum, and a quarter of the values is left to normalise.
 
     Source: the layout of LeNet-5 (LeCun et al. 1998) with batch normalisation (Ioffe and
         Szegedy 2015, arXiv:1502.03167) and ReLU.
@@ -37,15 +38,17 @@ def small_convnet(
         ShapeError: when the picture is too small for one stage.
     Example:
         >>> [name for name, _ in small_convnet(image_size=28).named_children()]
-        ['stage1', 'stage2', 'flatten', 'dropout', 'fc']
+        ['stage1', 'stage2', 'stage3', 'flatten', 'dropout', 'fc']
     """
     stages: OrderedDict[str, nn.Module] = OrderedDict()
-    side, channels = image_size, in_channels
-    while side > LARGEST_LAST_SIDE or not stages:
-        side = output_size(output_size(side, 5), 2, stride=2)
-        filters = width * 2 ** len(stages)
-        stages[f"stage{len(stages) + 1}"] = _stage(channels, filters)
-        channels = filters
+    side, channels, filters, kernel = image_size, in_channels, width, 5
+    while side > SMALLEST_POOLED_SIDE or not stages:
+        stages[f"stage{len(stages) + 1}"] = _stage(channels, filters, kernel, pool=True)
+        side = output_size(output_size(side, kernel), 2, stride=2)
+        channels, filters, kernel = filters, 2 * filters, 3
+    if side >= kernel:
+        stages[f"stage{len(stages) + 1}"] = _stage(channels, filters, kernel, pool=False)
+        side, channels = output_size(side, kernel), filters
     return nn.Sequential(
         stages
         | OrderedDict[str, nn.Module](
@@ -56,11 +59,11 @@ def small_convnet(
     )
 
 
-def _stage(in_channels: int, filters: int) -> nn.Sequential:
+def _stage(in_channels: int, filters: int, kernel: int, *, pool: bool) -> nn.Sequential:
     return nn.Sequential(
         OrderedDict[str, nn.Module](
-            conv=nn.Conv2d(in_channels, filters, 5, bias=False),
-            pool=nn.MaxPool2d(2),
+            conv=nn.Conv2d(in_channels, filters, kernel, bias=False),
+            pool=nn.MaxPool2d(2) if pool else nn.Identity(),
             norm=nn.BatchNorm2d(filters),
             relu=nn.ReLU(inplace=True),
         )

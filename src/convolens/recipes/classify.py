@@ -25,9 +25,9 @@ def mnist(data: str = "mnist") -> Config:
         data=DataConfig(name=data, val_fraction=0.05),
         model=ModelConfig(name="small_convnet"),
         epochs=1,
-        batch_size=256,
-        optimizer=OptimizerConfig(name="nesterov", lr=0.2, weight_decay=5e-4),
-        schedule=ScheduleConfig(name="onecycle"),
+        batch_size=128,
+        optimizer=OptimizerConfig(name="nesterov", lr=0.15, weight_decay=5e-4),
+        schedule=ScheduleConfig(name="onecycle", peak=0.2, anneal="linear"),
     )
 
 

@@ -181,7 +181,7 @@ def _step(
     seen: list[dict[str, float]] = []
 
     def closure() -> Tensor:
-        torch.manual_seed(seed)  # dropout is the same each time an optimizer asks
+        job.plan.seed(seed)  # dropout is the same each time an optimizer asks
         optimizer.zero_grad(set_to_none=True)
         with job.plan.autocast():
             outputs = job.model(pixels)

@@ -89,6 +89,10 @@ def train(
         for text in notes_of(dataset):
             notify(Noted(text=text))
         plan = choose_plan(config.plan, choose_device(config.device))
+        chosen = batch is not None or any(s.startswith("batch_size") for s in settings)
+        if not chosen and config.batch_size > len(dataset.train):
+            config = replace(config, batch_size=len(dataset.train))
+            notify(Noted(text=f"the training pictures make one batch of {config.batch_size}"))
         check_batch_size(config, len(dataset.train))
         task = make_task(config, dataset)
         network = initial_network(config, dataset)
