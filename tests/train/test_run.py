@@ -5,7 +5,7 @@ import pytest
 
 from convolens.errors import RunError
 from convolens.train.config import Config, DataConfig, ModelConfig
-from convolens.train.run import RunFolder, create_run_folder
+from convolens.train.run import RunFolder, check_out, check_run_name, create_run_folder
 from convolens.train.settings import to_json
 
 CONFIG = Config(data=DataConfig(name="digits"), model=ModelConfig(name="lenet5"))
@@ -23,17 +23,18 @@ def test_a_name_is_used_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "/tmp"])
-def test_a_name_must_be_a_folders_name(tmp_path: Path, name: str) -> None:
+def test_a_name_must_be_a_folders_name(name: str) -> None:
     with pytest.raises(RunError, match="--name must be the name of a folder"):
-        create_run_folder(tmp_path, name, "x")
+        check_run_name(name)
 
 
 def test_out_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("not a folder")
-    with pytest.raises(RunError, match="runs"):
-        create_run_folder(tmp_path / "runs", None, "x")
-    with pytest.raises(RunError, match="runs"):
-        create_run_folder(tmp_path / "runs" / "deep", None, "x")
+    for out in (tmp_path / "runs", tmp_path / "runs" / "deep"):
+        for refuse in (check_out, lambda path: create_run_folder(path, None, "x")):
+            with pytest.raises(RunError, match="a Run cannot be written to .*runs"):
+                refuse(out)
+    check_out(tmp_path / "not" / "yet")
 
 
 def test_metrics_there_and_back(tmp_path: Path) -> None:

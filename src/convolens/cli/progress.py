@@ -37,6 +37,7 @@ class Display:
             TimeLeft(),
             console=self._console,
             transient=True,
+            disable=not self._console.is_terminal,
         )
         self._task = self._progress.add_task("starting", total=None, numbers="", visible=False)
         self._epochs = self._total = 0

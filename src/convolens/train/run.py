@@ -119,14 +119,27 @@ class RunFolder:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
+def check_run_name(name: str | None) -> None:
+    """Raises RunError when a Run's name is not that of a folder."""
+    if name is not None and (not name or Path(name).name != name or name in (".", "..")):
+        raise RunError(f"--name must be the name of a folder, received {name!r}")
+
+
+def check_out(out: Path) -> None:
+    """Raises RunError when it can be seen beforehand that no Run can be written to OUT."""
+    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise RunError(f"a Run cannot be written to {out}: {there} is a file")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise RunError(f"a Run cannot be written to {out}: {there} is not writable")
+
+
 def create_run_folder(out: Path, name: str | None, stem: str) -> RunFolder:
     """Makes the folder of a new Run: OUT/NAME, or OUT/STEM-1, -2, … where no name is given.
 
     Raises:
-        RunError: when the folder exists, its name is no file name, or OUT cannot be written.
+        RunError: when the folder exists or OUT cannot be written.
     """
-    if name is not None and (not name or Path(name).name != name or name in (".", "..")):
-        raise RunError(f"--name must be the name of a folder, received {name!r}")
     try:
         out.mkdir(parents=True, exist_ok=True)
         path = _claim(out, name, stem)
@@ -137,7 +150,7 @@ def create_run_folder(out: Path, name: str | None, stem: str) -> RunFolder:
             raise RunError(
                 f"{out / name} already exists", "Choose another --name, or --resume that Run."
             ) from error
-        raise RunError(f"{out} is a file; --out takes a folder") from error
+        raise RunError(f"a Run cannot be written to {out}: it is a file") from error
     except OSError as error:
         reason = error.strerror or os.strerror(error.errno or 0)
         raise RunError(f"a Run cannot be written to {out}: {reason}") from error

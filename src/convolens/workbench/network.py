@@ -103,6 +103,9 @@ def _call(
         arguments["num_classes"] = num_classes
     try:
         net = builder(**arguments, **options)
+    except ShapeError as error:
+        size = "×".join(map(str, input_size))
+        raise ShapeError(f"{word} on pictures of {size}: {error.message}", error.hint) from error
     except ConvolensError:
         raise
     except Exception as error:

@@ -14,7 +14,7 @@ from convolens.train.files import write_json
 from convolens.train.loop import check_batch_size
 from convolens.train.optimizer import resolved
 from convolens.train.plan import choose_device, choose_plan
-from convolens.train.run import RunFolder, create_run_folder
+from convolens.train.run import RunFolder, check_out, check_run_name, create_run_folder
 from convolens.train.settings import apply_settings, to_json
 from convolens.train.state import state_files
 from convolens.train.stop import stop_signals
@@ -85,10 +85,13 @@ def train(
     config = apply_settings(config, settings)
     config = replace(config, optimizer=resolved(config.optimizer))
     with stop_signals() as stop:
+        check_run_name(name)
+        check_out(Path(out))
+        device = choose_device(config.device)
         dataset = load(config)
         for text in notes_of(dataset):
             notify(Noted(text=text))
-        plan = choose_plan(config.plan, choose_device(config.device))
+        plan = choose_plan(config.plan, device)
         chosen = batch is not None or any(s.startswith("batch_size") for s in settings)
         if not chosen and config.batch_size > len(dataset.train):
             config = replace(config, batch_size=len(dataset.train))
