@@ -32,7 +32,7 @@ def test_out_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("not a folder")
     for out in (tmp_path / "runs", tmp_path / "runs" / "deep"):
         for refuse in (check_out, lambda path: create_run_folder(path, None, "x")):
-            with pytest.raises(RunError, match="a Run cannot be written to .*runs"):
+            with pytest.raises(RunError, match=r"a Run cannot be written to .*runs"):
                 refuse(out)
     check_out(tmp_path / "not" / "yet")
 
