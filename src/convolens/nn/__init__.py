@@ -1,0 +1,1 @@
+"""Blocks that PyTorch does not have, and kernels for those that it has."""

@@ -1,0 +1,234 @@
+/* Batch normalisation of channels-last volumes in training, an addition and ReLU, in two passes
+ * forward (statistics; result) and two backward (sums; gradient).
+ *
+ * A volume is read as rows of C values. Sums run over blocks of rows in float and over blocks in
+ * double; variances are taken about the part's first row, so a large mean costs no digits.
+ */
+#include "simd.h"
+
+#define ROWS 128 /* rows of a block: a block of 64 channels fills the first cache */
+
+struct batch_norm {
+    int64_t M, C; /* rows, channels */
+    int64_t relu, num_parts, num_threads;
+    double eps;
+    const float *x, *residual, *weight, *bias;
+    float *out, *mean, *inv_std, *var;
+    const float *grad_out;
+    float *grad_x, *grad_residual, *grad_weight, *grad_bias;
+    float *factors;  /* (3, C): what the last pass multiplies and adds */
+    double *partial; /* (num_parts, 2, C) */
+};
+
+struct rows {
+    int64_t first, count;
+};
+
+INLINE struct rows rows_of(const struct batch_norm *s, int64_t part) {
+    struct rows r = {first_of_part(part, s->num_parts, s->M), 0};
+    r.count = first_of_part(part + 1, s->num_parts, s->M) - r.first;
+    return r;
+}
+
+INLINE void add_lanes(double *to, vf sum, int64_t count) {
+    for (int64_t lane = 0; lane < least(VL, count); lane++) to[lane] += (double)sum[lane];
+}
+
+/* Sums of x - shift and of its square, for the channels of one vector. */
+INLINE void statistics_of(const float *x, int64_t rows, int64_t C, vf shift, int64_t left,
+                          double *sums) {
+    vf sum[4] = {{0}}, square[4] = {{0}};
+    int64_t r = 0;
+    for (; r + 4 <= rows; r += 4)
+        UNROLL for (int i = 0; i < 4; i++) {
+            vf value = load_part(x + (r + i) * C, left) - shift;
+            sum[i] += value;
+            square[i] += value * value;
+        }
+    for (; r < rows; r++) {
+        vf value = load_part(x + r * C, left) - shift;
+        sum[0] += value;
+        square[0] += value * value;
+    }
+    add_lanes(sums, (sum[0] + sum[1]) + (sum[2] + sum[3]), left);
+    add_lanes(sums + C, (square[0] + square[1]) + (square[2] + square[3]), left);
+}
+
+static void statistics_part(void *data, int64_t part, int64_t thread) {
+    (void)thread;
+    const struct batch_norm *s = data;
+    const int64_t C = s->C;
+    struct rows rows = rows_of(s, part);
+    const float *x = s->x + rows.first * C;
+    double *sums = s->partial + part * 2 * C;
+    memset(sums, 0, (size_t)(2 * C) * sizeof(double));
+    for (int64_t r = 0; r < rows.count; r += ROWS)
+        for (int64_t c = 0; c < C; c += VL) {
+            vf shift = load_part(x + c, C - c);
+            int64_t count = least(ROWS, rows.count - r);
+            if (C - c >= VL)
+                statistics_of(x + r * C + c, count, C, shift, VL, sums + c);
+            else
+                statistics_of(x + r * C + c, count, C, shift, C - c, sums + c);
+        }
+}
+
+/* Joins the parts in their order (Chan, Golub, LeVeque 1983). */
+static void finish_statistics(const struct batch_norm *s) {
+    for (int64_t c = 0; c < s->C; c++) {
+        double mean = 0, squares = 0, seen = 0;
+        for (int64_t part = 0; part < s->num_parts; part++) {
+            struct rows rows = rows_of(s, part);
+            double n = (double)rows.count, shift = (double)s->x[rows.first * s->C + c];
+            const double *sums = s->partial + part * 2 * s->C + c;
+            double delta = shift + sums[0] / n - mean;
+            squares += sums[s->C] - sums[0] * sums[0] / n + delta * delta * seen * n / (seen + n);
+            mean += delta * n / (seen + n);
+            seen += n;
+        }
+        double var = squares > 0 || squares != squares ? squares / seen : 0;
+        double inv = 1 / __builtin_sqrt(var + s->eps);
+        double scale = inv * (s->weight ? (double)s->weight[c] : 1);
+        s->mean[c] = (float)mean;
+        s->var[c] = (float)var;
+        s->inv_std[c] = (float)inv;
+        s->factors[c] = (float)scale;
+        s->factors[s->C + c] = (float)((s->bias ? (double)s->bias[c] : 0) - mean * scale);
+    }
+}
+
+INLINE void normalise(const struct batch_norm *s, int64_t first, int64_t rows, int64_t c,
+                      int64_t left, const int add, const int relu) {
+    vf scale = load_part(s->factors + c, left), shift = load_part(s->factors + s->C + c, left);
+    for (int64_t r = 0; r < rows; r++) {
+        int64_t at = (first + r) * s->C + c;
+        vf value = load_part(s->x + at, left) * scale + shift;
+        if (add) value += load_part(s->residual + at, left);
+        if (relu) value = (vf)(~(value <= 0.0f) & (vi)value);
+        store_part(s->out + at, value, left);
+    }
+}
+
+static void normalise_part(void *data, int64_t part, int64_t thread) {
+    (void)thread;
+    const struct batch_norm *s = data;
+    struct rows rows = rows_of(s, part);
+    for (int64_t r = 0; r < rows.count; r += ROWS)
+        for (int64_t c = 0; c < s->C; c += VL) {
+            int64_t first = rows.first + r, count = least(ROWS, rows.count - r), left = s->C - c;
+            if (left >= VL && s->relu && !s->residual)
+                normalise(s, first, count, c, VL, 0, 1);
+            else if (left >= VL && s->relu)
+                normalise(s, first, count, c, VL, 1, 1);
+            else if (left >= VL && !s->residual)
+                normalise(s, first, count, c, VL, 0, 0);
+            else
+                normalise(s, first, count, c, left, s->residual != NULL, s->relu != 0);
+        }
+}
+
+void convolens_batch_norm_forward(struct batch_norm *s) {
+    run_parts(statistics_part, s, s->num_parts, s->num_threads);
+    finish_statistics(s);
+    run_parts(normalise_part, s, s->num_parts, s->num_threads);
+}
+
+INLINE vf gradient_at(const struct batch_norm *s, int64_t at, int64_t left, const int relu) {
+    vf grad = load_part(s->grad_out + at, left);
+    return relu ? (vf)(~(load_part(s->out + at, left) <= 0.0f) & (vi)grad) : grad;
+}
+
+/* Sums of the gradient, and of the gradient times the normalised value. */
+INLINE void sums_of(const struct batch_norm *s, int64_t first, int64_t rows, int64_t c,
+                    int64_t left, double *sums, const int relu) {
+    vf mean = load_part(s->mean + c, left), sum[4] = {{0}}, product[4] = {{0}};
+    int64_t r = 0;
+    for (; r + 4 <= rows; r += 4)
+        UNROLL for (int i = 0; i < 4; i++) {
+            int64_t at = (first + r + i) * s->C + c;
+            vf grad = gradient_at(s, at, left, relu);
+            sum[i] += grad;
+            product[i] += grad * (load_part(s->x + at, left) - mean);
+        }
+    for (; r < rows; r++) {
+        int64_t at = (first + r) * s->C + c;
+        vf grad = gradient_at(s, at, left, relu);
+        sum[0] += grad;
+        product[0] += grad * (load_part(s->x + at, left) - mean);
+    }
+    add_lanes(sums, (sum[0] + sum[1]) + (sum[2] + sum[3]), left);
+    add_lanes(sums + s->C, (product[0] + product[1]) + (product[2] + product[3]), left);
+}
+
+static void sums_part(void *data, int64_t part, int64_t thread) {
+    (void)thread;
+    const struct batch_norm *s = data;
+    struct rows rows = rows_of(s, part);
+    double *sums = s->partial + part * 2 * s->C;
+    memset(sums, 0, (size_t)(2 * s->C) * sizeof(double));
+    for (int64_t r = 0; r < rows.count; r += ROWS)
+        for (int64_t c = 0; c < s->C; c += VL) {
+            int64_t first = rows.first + r, count = least(ROWS, rows.count - r), left = s->C - c;
+            if (left >= VL && s->relu)
+                sums_of(s, first, count, c, VL, sums + c, 1);
+            else
+                sums_of(s, first, count, c, left, sums + c, s->relu != 0);
+        }
+}
+
+/* grad_x = f0 * grad + f1 * (x - mean) + f2, with grad as ReLU let it through. */
+static void finish_sums(const struct batch_norm *s) {
+    const int64_t C = s->C;
+    for (int64_t c = 0; c < C; c++) {
+        double sum = 0, product = 0, inv = (double)s->inv_std[c];
+        for (int64_t part = 0; part < s->num_parts; part++) {
+            sum += s->partial[part * 2 * C + c];
+            product += s->partial[part * 2 * C + C + c];
+        }
+        if (s->grad_weight) s->grad_weight[c] = (float)(product * inv);
+        if (s->grad_bias) s->grad_bias[c] = (float)sum;
+        double scale = inv * (s->weight ? (double)s->weight[c] : 1);
+        double slope = -scale * inv * inv * product / (double)s->M;
+        s->factors[c] = (float)scale;
+        s->factors[C + c] = (float)slope;
+        s->factors[2 * C + c] = (float)(-scale * sum / (double)s->M);
+    }
+}
+
+INLINE void differentiate(const struct batch_norm *s, int64_t first, int64_t rows, int64_t c,
+                          int64_t left, const int add, const int relu) {
+    vf scale = load_part(s->factors + c, left), slope = load_part(s->factors + s->C + c, left);
+    vf shift = load_part(s->factors + 2 * s->C + c, left), mean = load_part(s->mean + c, left);
+    for (int64_t r = 0; r < rows; r++) {
+        int64_t at = (first + r) * s->C + c;
+        vf grad = gradient_at(s, at, left, relu);
+        if (add) store_part(s->grad_residual + at, grad, left);
+        vf value = grad * scale + ((load_part(s->x + at, left) - mean) * slope + shift);
+        store_part(s->grad_x + at, value, left);
+    }
+}
+
+static void differentiate_part(void *data, int64_t part, int64_t thread) {
+    (void)thread;
+    const struct batch_norm *s = data;
+    struct rows rows = rows_of(s, part);
+    const int add = s->grad_residual != NULL;
+    for (int64_t r = 0; r < rows.count; r += ROWS)
+        for (int64_t c = 0; c < s->C; c += VL) {
+            int64_t first = rows.first + r, count = least(ROWS, rows.count - r), left = s->C - c;
+            if (left >= VL && s->relu && !add)
+                differentiate(s, first, count, c, VL, 0, 1);
+            else if (left >= VL && s->relu)
+                differentiate(s, first, count, c, VL, 1, 1);
+            else if (left >= VL && !add)
+                differentiate(s, first, count, c, VL, 0, 0);
+            else
+                differentiate(s, first, count, c, left, add, s->relu != 0);
+        }
+}
+
+void convolens_batch_norm_backward(struct batch_norm *s) {
+    run_parts(sums_part, s, s->num_parts, s->num_threads);
+    finish_sums(s);
+    run_parts(differentiate_part, s, s->num_parts, s->num_threads);
+}

@@ -1,0 +1,149 @@
+"""Batch normalisation in training, an addition and ReLU as one operation, with its gradients."""
+
+import ctypes
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from convolens.nn.kernels.memory import num_parts, pointer
+
+_POINTERS = (
+    *("x", "residual", "weight", "bias", "out", "mean", "inv_std", "var"),
+    *("grad_out", "grad_x", "grad_residual", "grad_weight", "grad_bias", "factors", "partial"),
+)
+
+
+class _Job(ctypes.Structure):
+    """`struct batch_norm` of batch_norm.c, field for field."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("M", "C", "relu", "num_parts", "num_threads")),
+        ("eps", ctypes.c_double),
+        *((name, ctypes.c_void_p) for name in _POINTERS),
+    ]
+
+
+def batch_norm(
+    x: Tensor,
+    norm: nn.BatchNorm2d,
+    library: ctypes.CDLL,
+    *,
+    residual: Tensor | None = None,
+    relu: bool = False,
+) -> Tensor:
+    """Computes relu(norm(x) + residual) with the batch's own statistics; updates the running ones.
+
+    Args:
+        norm: the module in training, for its weight, bias, eps, momentum and running statistics.
+        library: what `load_library` returned.
+        residual: what is added before the ReLU; None adds nothing.
+        relu: whether the ReLU is computed.
+    Shape: x, residual (N, C, H, W) -> (N, C, H, W); float32 on the CPU, channels-last.
+    """
+    out, mean, var = _BatchNorm.apply(x, norm.weight, norm.bias, residual, library, norm.eps, relu)
+    _update_running(norm, mean, var, x.numel() // x.shape[1])
+    result: Tensor = out
+    return result
+
+
+def stock_batch_norm(
+    x: Tensor, norm: nn.BatchNorm2d, *, residual: Tensor | None = None, relu: bool = False
+) -> Tensor:
+    """Computes what `batch_norm` computes with PyTorch's own operations."""
+    volume = norm(x)
+    volume = volume if residual is None else volume + residual
+    return F.relu(volume) if relu else volume
+
+
+def fits_batch_norm(norm: nn.BatchNorm2d, x_shape: tuple[int, ...]) -> str | None:
+    """Says why a normalisation cannot be `batch_norm`; None if it can.
+
+    Args:
+        x_shape: of its input, (N, C, H, W).
+    """
+    if not norm.training:
+        return "the normalisation must be in training"
+    if (norm.weight is None) != (norm.bias is None):
+        return "the normalisation must have both weight and bias, or neither"
+    if norm.weight is not None and norm.weight.dtype != torch.float32:
+        return "the weights must be float32"
+    if x_shape[0] * x_shape[2] * x_shape[3] < 2:
+        return "there must be at least two values per channel"
+    return None
+
+
+def _update_running(norm: nn.BatchNorm2d, mean: Tensor, var: Tensor, count: int) -> None:
+    if not norm.track_running_stats or norm.running_mean is None or norm.running_var is None:
+        return
+    with torch.no_grad():
+        momentum = norm.momentum
+        if norm.num_batches_tracked is not None:
+            norm.num_batches_tracked.add_(1)
+            if momentum is None:  # the plain average of all batches
+                momentum = 1.0 / float(norm.num_batches_tracked)
+        norm.running_mean.lerp_(mean, momentum or 0.0)
+        norm.running_var.lerp_(var * (count / (count - 1)), momentum or 0.0)
+
+
+class _BatchNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        residual: Tensor | None,
+        library: ctypes.CDLL,
+        eps: float,
+        relu: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        x = x.contiguous(memory_format=torch.channels_last)
+        if residual is not None:
+            residual = residual.contiguous(memory_format=torch.channels_last)
+        out = torch.empty_like(x)
+        mean, inv_std, var = (torch.empty(x.shape[1]) for _ in range(3))
+        job, _memory = _job(x, eps, relu)
+        job.residual, job.weight, job.bias = map(pointer, (residual, weight, bias))
+        job.out, job.mean, job.inv_std, job.var = map(pointer, (out, mean, inv_std, var))
+        library.convolens_batch_norm_forward(ctypes.byref(job))
+        ctx.save_for_backward(x, weight, mean, inv_std, out if relu else None)
+        ctx.rest = library, relu
+        ctx.mark_non_differentiable(mean, var)
+        return out, mean, var
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_out: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, inv_std, out = ctx.saved_tensors
+        library, relu = ctx.rest
+        grad_out = grad_out.contiguous(memory_format=torch.channels_last)
+        grad_x = torch.empty_like(x)
+        # Without ReLU, the gradient passes the addition unchanged.
+        adds, needs_mask = ctx.needs_input_grad[3], ctx.needs_input_grad[3] and relu
+        grad_residual = torch.empty_like(x) if needs_mask else None
+        learns = weight is not None
+        grad_weight, grad_bias = (torch.empty(x.shape[1]) if learns else None for _ in range(2))
+        job, _memory = _job(x, 0.0, relu)
+        job.weight, job.mean, job.inv_std, job.out = map(pointer, (weight, mean, inv_std, out))
+        job.grad_out, job.grad_x, job.grad_residual = map(
+            pointer, (grad_out, grad_x, grad_residual)
+        )
+        job.grad_weight, job.grad_bias = pointer(grad_weight), pointer(grad_bias)
+        library.convolens_batch_norm_backward(ctypes.byref(job))
+        if adds and not needs_mask:
+            grad_residual = grad_out
+        return grad_x, grad_weight, grad_bias, grad_residual, None, None, None
+
+
+def _job(x: Tensor, eps: float, relu: bool) -> tuple[_Job, Tensor]:
+    """The job's sizes, and memory that must live as long as it runs."""
+    N, C, H, W = x.shape
+    parts = num_parts(N * H * W)
+    memory = torch.empty(2 * parts * C + 2 * C, dtype=torch.float64)
+    job = _Job(N * H * W, C, relu, parts, torch.get_num_threads(), eps)
+    job.x, job.partial = pointer(x), pointer(memory)
+    job.factors = memory.data_ptr() + 8 * 2 * parts * C
+    return job, memory

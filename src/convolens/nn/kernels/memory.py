@@ -1,0 +1,28 @@
+"""What the kernels need to know about tensors."""
+
+import torch
+from torch import Tensor
+
+# Every part has partial sums of its own, so results do not depend on which thread does which part.
+LEAST_PARTS = 8
+
+
+def pointer(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
+
+
+def layout_of(volume: Tensor) -> torch.memory_format:
+    """channels_last where the values lie so, else contiguous."""
+    if volume.is_contiguous(memory_format=torch.channels_last):
+        return torch.channels_last
+    return torch.contiguous_format
+
+
+def num_parts(count: int) -> int:
+    """Into how many parts `count` things are cut: the same for any number of threads up to 4."""
+    return min(count, max(LEAST_PARTS, 2 * torch.get_num_threads()))
+
+
+def pair(value: int | tuple[int, ...]) -> tuple[int, ...]:
+    """A size along both axes, where a module may hold one number for both."""
+    return (value, value) if isinstance(value, int) else tuple(value)

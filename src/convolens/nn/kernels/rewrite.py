@@ -1,0 +1,276 @@
+"""Lets an existing network compute with the kernels, and undoes it.
+
+The network keeps its modules, parameters and state_dict. Where a chain of modules is one kernel,
+the first of them computes the whole chain and the others pass its result on.
+"""
+
+import ctypes
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from convolens.nn.kernels.batch_norm import batch_norm, fits_batch_norm
+from convolens.nn.kernels.conv_pool import conv_pool, fits_conv_pool
+from convolens.nn.kernels.max_pool import fits_max_pool, max_pool
+from convolens.nn.kernels.memory import pair
+from convolens.nn.kernels.winograd import conv3x3, fits_conv3x3
+
+# From here on, a quarter of the products forward outweighs a quarter of them backward.
+MANY_CHANNELS = 48
+_FLATTENING = (nn.Flatten, torch.flatten, "flatten", "view", "reshape", torch.reshape)
+_PASSING = (nn.Identity, nn.Dropout)
+_CHAINS = (
+    (nn.Conv2d, nn.ReLU, nn.MaxPool2d),
+    (nn.Conv2d, nn.MaxPool2d, nn.ReLU),
+    (nn.Conv2d, nn.MaxPool2d),
+    (nn.BatchNorm2d, nn.ReLU),
+    (nn.BatchNorm2d,),
+    (nn.ReLU, nn.MaxPool2d),
+    (nn.MaxPool2d, nn.ReLU),
+    (nn.MaxPool2d,),
+    (nn.Conv2d,),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rewrite:
+    """What was changed in a network.
+
+    Args:
+        chains: the names of the modules of each chain, joined by " + ".
+        undo: gives every module its own `forward` back.
+    """
+
+    chains: tuple[str, ...]
+    undo: Callable[[], None]
+
+
+def apply_kernels(model: nn.Module, library: ctypes.CDLL) -> Rewrite:
+    """Lets every chain of modules that is one kernel be computed by it, in place.
+
+    Chains are convolution + ReLU + max-pooling, batch norm + ReLU, and their parts; they are
+    found by `torch.fx`, and a network that it cannot read is left as it is. A kernel is used for
+    float32 volumes on the CPU, outside of autocast and compilation, and while no hook is on a
+    module of its chain; otherwise the modules compute as they always did. Gradients of gradients
+    are refused with an error.
+
+    Args:
+        library: what `load_library` returned.
+    """
+    modules = dict(model.named_modules())
+    chains = [c for c in _find_chains(model, modules) if _is_free(c, modules)]
+    changed: list[nn.Module] = []
+    followers: dict[nn.Module, _Follower] = {}
+    for names, flat in chains:
+        members = [modules[name] for name in names]
+        chain = _Chain(members=members, library=library, flat=flat)
+        members[0].forward = _Leader(chain)
+        changed.append(members[0])
+        for module in members[1:]:
+            if module not in followers:
+                followers[module] = _Follower(module=module)
+                module.forward = followers[module]
+                changed.append(module)
+            followers[module].chains.append(chain)
+
+    def undo() -> None:
+        for module in changed:
+            module.__dict__.pop("forward", None)
+
+    return Rewrite(chains=tuple(" + ".join(names) for names, _ in chains), undo=undo)
+
+
+# --- while the network runs ---
+
+
+@dataclass(eq=False, kw_only=True)
+class _Chain:
+    """Modules computed as one; `result` is what the first gave, until the last has passed it on."""
+
+    members: list[nn.Module]
+    library: ctypes.CDLL
+    flat: bool
+    result: Callable[[], Tensor | None] = field(default=lambda: None)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Chain":
+        copied = _Chain(members=[], library=self.library, flat=self.flat)
+        memo[id(self)] = copied  # before its members, which lead back to it
+        copied.members += deepcopy(self.members, memo)
+        return copied
+
+    def kernel(self, x: Tensor) -> Tensor | None:
+        """The chain's result, or None where the modules must compute it themselves."""
+        if not _is_plain(x) or any(map(_has_hooks, self.members)) or _has_global_hooks():
+            return None
+        first, shape = self.members[0], tuple(x.shape)
+        relu = any(isinstance(module, nn.ReLU) for module in self.members)
+        pool = next((m for m in self.members if isinstance(m, nn.MaxPool2d)), None)
+        if isinstance(first, nn.Conv2d):
+            return self._convolve(x, first, pool, relu)
+        if not x.is_contiguous(memory_format=torch.channels_last):
+            return None
+        if isinstance(first, nn.BatchNorm2d):
+            if fits_batch_norm(first, shape):
+                return None
+            return batch_norm(x, first, self.library, relu=relu)
+        return None if pool is None else self._pool(x, pool, relu)
+
+    def _convolve(
+        self, x: Tensor, conv: nn.Conv2d, pool: nn.MaxPool2d | None, relu: bool
+    ) -> Tensor | None:
+        shape = tuple(x.shape)
+        is_last = x.is_contiguous(memory_format=torch.channels_last)
+        fast = is_last and not fits_conv3x3(conv, shape, self.library)
+        if pool is not None and not (fast and conv.in_channels >= MANY_CHANNELS):
+            if fits_conv_pool(conv, pool, shape):
+                return None
+            padding = pair(conv.padding)[0]  # type: ignore[arg-type]
+            return conv_pool(
+                *(x, conv.weight, conv.bias, self.library),
+                padding=padding,
+                relu=relu,
+                channels_last=not self.flat,
+            )
+        if not fast:
+            return None
+        padding = pair(conv.padding)[0]  # type: ignore[arg-type]
+        volume = conv3x3(x, conv.weight, conv.bias, self.library, padding=padding)
+        return volume if pool is None else self._pool(volume, pool, relu)
+
+    def _pool(self, x: Tensor, pool: nn.MaxPool2d, relu: bool) -> Tensor | None:
+        if fits_max_pool(pool, tuple(x.shape)):
+            return None
+        size, stride, padding = (pair(v)[0] for v in (pool.kernel_size, pool.stride, pool.padding))
+        return max_pool(
+            x, self.library, kernel_size=size, stride=stride, padding=padding, relu=relu
+        )
+
+
+@dataclass(eq=False)
+class _Leader:
+    """The `forward` of a chain's first module."""
+
+    chain: _Chain
+
+    def __call__(self, x: Tensor) -> Tensor:
+        chain = self.chain
+        out = chain.kernel(x)
+        if out is None:
+            own: Tensor = type(chain.members[0]).forward(chain.members[0], x)
+            return own
+        chain.result = weakref.ref(out)
+        return out
+
+
+@dataclass(eq=False, kw_only=True)
+class _Follower:
+    """The `forward` of a module that comes later in one chain or several."""
+
+    module: nn.Module
+    chains: list[_Chain] = field(default_factory=list)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        for chain in self.chains:
+            if chain.result() is x:
+                return x
+        own: Tensor = type(self.module).forward(self.module, x)
+        return own
+
+
+def _is_plain(x: Tensor) -> bool:
+    return (
+        type(x) is Tensor
+        and x.dtype == torch.float32
+        and x.device.type == "cpu"
+        and x.dim() == 4
+        and x.numel() > 0
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    )
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    hooks = (
+        *(module._forward_hooks, module._forward_pre_hooks),
+        *(module._backward_hooks, module._backward_pre_hooks),
+    )
+    return any(hooks)
+
+
+def _has_global_hooks() -> bool:
+    everyone = nn.modules.module
+    hooks = (
+        *(everyone._global_forward_hooks, everyone._global_forward_pre_hooks),
+        *(everyone._global_backward_hooks, everyone._global_backward_pre_hooks),
+    )
+    return any(hooks)
+
+
+# --- before it runs ---
+
+_Found = tuple[tuple[str, ...], bool]
+
+
+def _find_chains(model: nn.Module, modules: dict[str, nn.Module]) -> Sequence[_Found]:
+    """Chains that the network has both in training and in evaluation, without overlap."""
+    modes = {module: module.training for module in modules.values()}
+    found: list[list[_Found]] = []
+    try:
+        for training in (True, False):
+            model.train(training)
+            found.append(list(_chains_of(fx.Tracer().trace(model), modules)))
+    except Exception:  # whatever a network's own code raises when it is traced
+        return []
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    return [chain for chain in found[0] if chain in found[1]]
+
+
+def _chains_of(graph: fx.Graph, modules: dict[str, nn.Module]) -> Iterator[_Found]:
+    calls = [node.target for node in graph.nodes if node.op == "call_module"]
+    taken: set[fx.Node] = set()
+    for node in graph.nodes:
+        if node.op != "call_module" or node in taken or calls.count(node.target) > 1:
+            continue
+        for kinds in _CHAINS:
+            line = _line(node, kinds, modules)
+            if line and not taken & set(line):
+                taken |= set(line)
+                yield tuple(str(n.target) for n in line), _goes_flat(line[-1], modules)
+                break
+
+
+def _line(
+    node: fx.Node, kinds: tuple[type[nn.Module], ...], modules: dict[str, nn.Module]
+) -> list[fx.Node]:
+    """The nodes from this one on, if they are of these kinds and each feeds only the next."""
+    line = [node]
+    for kind in kinds:
+        if line[-1].op != "call_module" or type(modules[str(line[-1].target)]) is not kind:
+            return []
+        if len(line) < len(kinds):
+            if len(line[-1].users) != 1:
+                return []
+            line.append(next(iter(line[-1].users)))
+    return line
+
+
+def _goes_flat(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    """Whether the values are flattened next, which needs them in the order (C, H, W)."""
+    while len(node.users) == 1:
+        node = next(iter(node.users))
+        kind = type(modules[str(node.target)]) if node.op == "call_module" else node.target
+        if kind not in _PASSING:
+            return kind in _FLATTENING
+    return False
+
+
+def _is_free(found: _Found, modules: dict[str, nn.Module]) -> bool:
+    return not any("forward" in modules[name].__dict__ for name in found[0])

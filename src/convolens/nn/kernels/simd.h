@@ -1,0 +1,121 @@
+/* Vectors of floats, as wide as the processor's registers, and a team of threads.
+ *
+ * Only the vector types that GCC and Clang share are used, so one source serves AVX-512, AVX2,
+ * NEON and plain SSE; the compiler picks the instructions.
+ */
+#ifndef CONVOLENS_SIMD_H
+#define CONVOLENS_SIMD_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX512F__)
+#define VL 16
+#elif defined(__AVX__)
+#define VL 8
+#else
+#define VL 4
+#endif
+
+/* Processors with 32 vector registers hold twice the accumulators of those with 16. */
+#if defined(__AVX512F__) || defined(__aarch64__)
+#define MANY_REGISTERS 1
+#else
+#define MANY_REGISTERS 0
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 16")
+
+typedef float vf __attribute__((vector_size(4 * VL)));
+typedef int32_t vi __attribute__((vector_size(4 * VL)));
+typedef uint8_t vb __attribute__((vector_size(VL)));
+typedef float vf_anywhere __attribute__((vector_size(4 * VL), aligned(4), may_alias));
+
+INLINE int64_t round_up(int64_t count) { return (count + VL - 1) / VL * VL; }
+INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+INLINE vf load(const float *p) { return *(const vf_anywhere *)p; }
+INLINE void store(float *p, vf value) { *(vf_anywhere *)p = value; }
+INLINE vf choose(vi mask, vf yes, vf no) { return (vf)((mask & (vi)yes) | (~mask & (vi)no)); }
+
+/* The first `count` lanes; the others are 0 and their memory is not touched. */
+INLINE vf load_part(const float *p, int64_t count) {
+    if (count >= VL) return load(p);
+    vf value = {0};
+    memcpy(&value, p, (size_t)count * sizeof(float));
+    return value;
+}
+
+INLINE void store_part(float *p, vf value, int64_t count) {
+    if (count >= VL)
+        store(p, value);
+    else
+        memcpy(p, &value, (size_t)count * sizeof(float));
+}
+
+INLINE vi load_bytes(const uint8_t *p, int64_t count) {
+    vb value = {0};
+    if (count >= VL)
+        memcpy(&value, p, VL);
+    else
+        memcpy(&value, p, (size_t)count);
+    return __builtin_convertvector(value, vi);
+}
+
+INLINE void store_bytes(uint8_t *p, vi numbers, int64_t count) {
+    vb value = __builtin_convertvector(numbers, vb);
+    if (count >= VL)
+        memcpy(p, &value, VL);
+    else
+        memcpy(p, &value, (size_t)count);
+}
+
+typedef float v4 __attribute__((vector_size(16)));
+typedef float v4_anywhere __attribute__((vector_size(16), aligned(4), may_alias));
+#if defined(__clang__)
+#define MIX(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
+#else
+#define MIX(a, b, i, j, k, l) __builtin_shuffle(a, b, (v4i){i, j, k, l})
+typedef int32_t v4i __attribute__((vector_size(16)));
+#endif
+
+/* to[c * to_row + r] = from[r * from_row + c] */
+INLINE void transpose(const float *from, int64_t from_row, float *to, int64_t to_row, int64_t rows,
+                      int64_t columns) {
+    int64_t r = 0;
+    for (; r + 4 <= rows; r += 4) {
+        const float *a = from + r * from_row, *b = a + from_row, *c = b + from_row;
+        const float *d = c + from_row;
+        int64_t i = 0;
+        for (; i + 4 <= columns; i += 4) {
+            v4 va = *(const v4_anywhere *)(a + i), vb4 = *(const v4_anywhere *)(b + i);
+            v4 vc = *(const v4_anywhere *)(c + i), vd = *(const v4_anywhere *)(d + i);
+            v4 ab = MIX(va, vb4, 0, 4, 1, 5), AB = MIX(va, vb4, 2, 6, 3, 7);
+            v4 cd = MIX(vc, vd, 0, 4, 1, 5), CD = MIX(vc, vd, 2, 6, 3, 7);
+            float *out = to + i * to_row + r;
+            *(v4_anywhere *)out = MIX(ab, cd, 0, 1, 4, 5);
+            *(v4_anywhere *)(out + to_row) = MIX(ab, cd, 2, 3, 6, 7);
+            *(v4_anywhere *)(out + 2 * to_row) = MIX(AB, CD, 0, 1, 4, 5);
+            *(v4_anywhere *)(out + 3 * to_row) = MIX(AB, CD, 2, 3, 6, 7);
+        }
+        for (; i < columns; i++)
+            for (int64_t j = 0; j < 4; j++) to[i * to_row + r + j] = a[j * from_row + i];
+    }
+    for (; r < rows; r++)
+        for (int64_t i = 0; i < columns; i++) to[i * to_row + r] = from[r * from_row + i];
+}
+
+/* Where max-pooling takes a new value: a greater one, or NaN, which always wins. */
+INLINE vi wins(vf value, vf best) { return (value > best) | (value != value); }
+
+/* Work is cut into parts, whose number does not depend on how many threads turn up; each part
+ * has its own partial sums, so the sums are the same whoever computes them. */
+typedef void (*part_fn)(void *job, int64_t part, int64_t thread);
+void run_parts(part_fn body, void *job, int64_t num_parts, int64_t num_threads);
+
+INLINE int64_t first_of_part(int64_t part, int64_t num_parts, int64_t count) {
+    return part * count / num_parts;
+}
+
+#endif

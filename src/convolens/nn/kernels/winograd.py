@@ -1,0 +1,175 @@
+"""3×3 convolutions with stride 1 by Winograd's algorithm, with their gradients."""
+
+import ctypes
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from convolens.nn.kernels.memory import pair, pointer
+
+# With fewer tiles, transforming the filters costs more than it saves: measured.
+LEAST_TILES = 64
+FILTERS_PER_TILE = 256
+MAX_PARTIAL_BYTES = 128 << 20
+
+_POINTERS = (
+    *("x", "weight", "bias", "out", "grad_out", "grad_weight"),
+    *("filters", "scratch", "partial"),
+)
+
+
+class _Job(ctypes.Structure):
+    """`struct winograd` of winograd.c, field for field."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("N", "C", "H", "W", "K", "HO", "WO", "P")),
+        *((name, ctypes.c_int64) for name in ("num_parts", "num_threads", "flip")),
+        ("weight_strides", ctypes.c_int64 * 4),
+        *((name, ctypes.c_void_p) for name in _POINTERS),
+    ]
+
+
+def conv3x3(
+    x: Tensor, weight: Tensor, bias: Tensor | None, library: ctypes.CDLL, *, padding: int = 1
+) -> Tensor:
+    """Computes conv2d(x, weight, bias, padding=padding) for 3×3 filters, by fewer products.
+
+    The sums are taken in another order than by definition and of larger terms, so about one
+    decimal digit of float32 is lost.
+
+    Source: Lavin and Gray (2015), Fast algorithms for convolutional neural networks,
+        arXiv:1509.09308, F(4×4, 3×3).
+    Args:
+        weight: filters (K, C, 3, 3).
+        bias: (K,), or None.
+        library: what `load_library` returned.
+        padding: zeros on each side; at most 2.
+    Shape: x (N, C, H, W) -> (N, K, H + 2P − 2, W + 2P − 2); float32 on the CPU, channels-last,
+        C and K multiples of the processor's vector, as `fits_conv3x3` demands.
+    """
+    inputs = (x, weight) if bias is None else (x, weight, bias)
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
+        result: Tensor = _Conv3x3.apply(x, weight, bias, library, padding)
+        return result
+    return _convolve(x, weight, bias, library, padding)
+
+
+def stock_conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None, *, padding: int = 1) -> Tensor:
+    """Computes what `conv3x3` computes with PyTorch's own operation."""
+    return F.conv2d(x, weight, bias, padding=padding)
+
+
+def fits_conv3x3(conv: nn.Conv2d, x_shape: tuple[int, ...], library: ctypes.CDLL) -> str | None:
+    """Says why a convolution cannot be `conv3x3` with a gain; None if it can.
+
+    Args:
+        x_shape: of its input, (N, C, H, W).
+    """
+    if pair(conv.kernel_size) != (3, 3) or pair(conv.stride) != (1, 1):
+        return "the convolution must be 3×3 with stride 1"
+    if pair(conv.dilation) != (1, 1) or conv.groups != 1:
+        return "the convolution must have neither dilation nor groups"
+    if isinstance(conv.padding, str) or conv.padding_mode != "zeros":
+        return "the convolution's padding must be a number of zeros"
+    if conv.padding[0] != conv.padding[1] or conv.padding[0] > 2:
+        return "the convolution's padding must be the same on all sides, and at most 2"
+    if conv.weight.dtype != torch.float32 or conv.weight.device.type != "cpu":
+        return "the weights must be float32 on the CPU"
+    lanes = library.convolens_lanes()
+    if conv.in_channels % lanes or conv.out_channels % lanes:
+        return f"the numbers of channels must be multiples of {lanes}"
+    sides = [side + 2 * conv.padding[0] - 2 for side in x_shape[2:]]
+    if min(sides) < 1:
+        return "there must be at least one whole window"
+    least = max(LEAST_TILES, conv.in_channels * conv.out_channels // FILTERS_PER_TILE)
+    if x_shape[0] * -(-sides[0] // 4) * -(-sides[1] // 4) < least:
+        return f"there must be at least {least} tiles of 4×4 outputs"
+    return None
+
+
+class _Conv3x3(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        library: ctypes.CDLL,
+        padding: int,
+    ) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)
+        ctx.save_for_backward(x, weight)
+        ctx.rest = library, padding
+        return _convolve(x, weight, bias, library, padding)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        library, padding = ctx.rest
+        grad_out = grad_out.contiguous(memory_format=torch.channels_last)
+        grad_x = grad_weight = grad_bias = None
+        if ctx.needs_input_grad[0]:
+            # The same convolution with the filters turned and their channels exchanged.
+            turned = weight.transpose(0, 1)
+            grad_x = _convolve(grad_out, turned, None, library, 2 - padding, flip=True)
+        if ctx.needs_input_grad[1]:
+            grad_weight = _grad_weight(x, weight, grad_out, library, padding)
+        if ctx.needs_input_grad[2]:
+            grad_bias = grad_out.sum((0, 2, 3))
+        return grad_x, grad_weight, grad_bias, None, None
+
+
+def _convolve(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    library: ctypes.CDLL,
+    padding: int,
+    *,
+    flip: bool = False,
+) -> Tensor:
+    x = x.contiguous(memory_format=torch.channels_last)
+    job = _job(x, weight, padding)
+    out = torch.empty(job.N, job.K, job.HO, job.WO, memory_format=torch.channels_last)
+    filters, scratch = _floats(library, job)
+    memory = torch.empty(filters + job.num_threads * scratch)
+    job.bias, job.out, job.filters = map(pointer, (bias, out, memory))
+    job.flip = flip
+    job.scratch = memory.data_ptr() + 4 * filters
+    library.convolens_winograd_forward(ctypes.byref(job))
+    return out
+
+
+def _grad_weight(
+    x: Tensor, weight: Tensor, grad_out: Tensor, library: ctypes.CDLL, padding: int
+) -> Tensor:
+    grad_weight = torch.empty_like(weight)
+    job = _job(x, weight, padding)
+    partial, scratch = _floats(library, job)
+    job.num_parts = max(1, min(job.num_threads, MAX_PARTIAL_BYTES // (4 * partial)))
+    memory = torch.empty(job.num_parts * partial + job.num_threads * scratch)
+    job.grad_out, job.grad_weight = pointer(grad_out), pointer(grad_weight)
+    job.partial = pointer(memory)
+    job.scratch = memory.data_ptr() + 4 * job.num_parts * partial
+    library.convolens_winograd_backward(ctypes.byref(job))
+    return grad_weight
+
+
+def _job(x: Tensor, weight: Tensor, padding: int) -> _Job:
+    N, C, H, W = x.shape
+    job = _Job(N, C, H, W, len(weight), H + 2 * padding - 2, W + 2 * padding - 2, padding)
+    job.num_threads = torch.get_num_threads()
+    job.x, job.weight = pointer(x), pointer(weight)
+    job.weight_strides[:] = weight.stride()
+    return job
+
+
+def _floats(library: ctypes.CDLL, job: _Job) -> tuple[int, ...]:
+    """Floats of memory: for the filters or each part, and for each thread."""
+    floats = (ctypes.c_int64 * 2)()
+    library.convolens_winograd_floats(ctypes.byref(job), floats)
+    return tuple(floats)

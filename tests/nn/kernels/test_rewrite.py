@@ -1,0 +1,238 @@
+import copy
+import ctypes
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from convolens.nn.kernels.rewrite import apply_kernels
+
+LAST = torch.channels_last
+
+
+class Block(nn.Module):
+    """A residual block with one ReLU for two places, as in torchvision."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.relu(self.bn1(self.conv1(x)))
+        result: Tensor = self.relu(self.bn2(self.conv2(out)) + x)
+        return result
+
+
+class Branching(nn.Module):
+    """Uses the ReLU's result twice, so it must exist; and decides by values, in evaluation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.relu, self.pool = nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        volume = self.relu(self.conv(x))
+        pooled: Tensor = self.pool(volume)
+        return pooled.mean((2, 3)) + volume.mean((2, 3))
+
+
+class Undecided(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.pool = nn.Conv2d(1, 4, 3), nn.MaxPool2d(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.pool(self.conv(x)) if x.sum() > 0 else self.conv(x)
+        return result
+
+
+def plain() -> nn.Sequential:
+    return nn.Sequential(
+        *(nn.Conv2d(1, 20, 5), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(20, 18, 3, padding=1), nn.MaxPool2d(2), nn.ReLU(inplace=True)),
+        *(nn.Flatten(), nn.Dropout(0.0), nn.Linear(18 * 36, 10)),
+    )
+
+
+def normalised() -> nn.Sequential:
+    return nn.Sequential(
+        *(nn.Conv2d(1, 16, 3, bias=False), nn.MaxPool2d(2), nn.BatchNorm2d(16)),
+        *(nn.ReLU(inplace=True), Block(16), Block(16), nn.MaxPool2d(3, 2, 1)),
+        *(nn.Conv2d(16, 10, 3), nn.BatchNorm2d(10), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+    )
+
+
+def wide() -> nn.Sequential:
+    """Channels enough for the algorithm of 3×3 convolutions, with and without pooling."""
+    return nn.Sequential(
+        *(nn.Conv2d(1, 48, 3, padding=1), nn.ReLU()),
+        *(nn.Conv2d(48, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(64, 64, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+        nn.Linear(64, 10),
+    )
+
+
+def step(model: nn.Module, x: Tensor) -> list[Tensor]:
+    """Output and gradients of one step."""
+    model.zero_grad()
+    out = model(x)
+    F.cross_entropy(out, torch.arange(len(x)) % 10).backward()
+    grads = [p.grad for p in model.parameters() if p.grad is not None]
+    return [out.detach(), *grads, *(b.clone().float() for b in model.buffers())]
+
+
+def pair_of(make: Callable[[], nn.Module], library: ctypes.CDLL) -> tuple[nn.Module, nn.Module]:
+    torch.manual_seed(0)
+    stock = make().to(memory_format=LAST)  # type: ignore[call-overload]
+    mine = copy.deepcopy(stock)
+    apply_kernels(mine, library)
+    return mine, stock
+
+
+def pictures() -> Tensor:
+    torch.manual_seed(1)
+    return torch.randn(8, 1, 28, 28).contiguous(memory_format=LAST)
+
+
+def test_finds_the_chains(library: ctypes.CDLL) -> None:
+    assert apply_kernels(plain(), library).chains == ("0 + 1 + 2", "3 + 4 + 5")
+    assert apply_kernels(normalised(), library).chains == (
+        *("0 + 1", "2 + 3"),
+        *("4.conv1", "4.bn1 + 4.relu", "4.conv2", "4.bn2"),
+        *("5.conv1", "5.bn1 + 5.relu", "5.conv2", "5.bn2", "6", "7", "8"),
+    )
+
+
+@pytest.mark.parametrize("make", [plain, normalised, wide])
+def test_trains_as_before(library: ctypes.CDLL, make: Callable[[], nn.Module]) -> None:
+    mine, stock = pair_of(make, library)
+    for _ in range(2):
+        for a, b in zip(step(mine, pictures()), step(stock, pictures()), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+    assert list(mine.state_dict()) == list(stock.state_dict())
+    mine.eval()
+    stock.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(mine(pictures()), stock(pictures()), rtol=1e-3, atol=1e-5)
+    with torch.inference_mode():
+        torch.testing.assert_close(mine(pictures()), stock(pictures()), rtol=1e-3, atol=1e-5)
+
+
+def operations(out: Tensor) -> set[str]:
+    """The names of the operations that lead to a result."""
+    found, left = set(), [out.grad_fn]
+    while left:
+        node = left.pop()
+        if node is not None:
+            found.add(type(node).__name__)
+            left += [before for before, _ in node.next_functions]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("make", "kernels", "replaced"),
+    [
+        (plain, {"_ConvPoolBackward"}, {"ConvolutionBackward0", "MaxPool2DWithIndicesBackward0"}),
+        (
+            normalised,
+            {"_ConvPoolBackward", "_BatchNormBackward", "_MaxPoolBackward", "_Conv3x3Backward"},
+            {"MaxPool2DWithIndicesBackward0", "NativeBatchNormBackward0"},
+        ),
+        (wide, {"_Conv3x3Backward", "_MaxPoolBackward"}, {"MaxPool2DWithIndicesBackward0"}),
+    ],
+)
+def test_the_kernels_are_really_used(
+    library: ctypes.CDLL,
+    make: Callable[[], nn.Module],
+    kernels: set[str],
+    replaced: set[str],
+) -> None:
+    mine, stock = pair_of(make, library)
+    assert operations(mine(pictures())) & (kernels | replaced) == kernels
+    assert operations(stock(pictures())) & kernels == set()
+
+
+@pytest.mark.parametrize("make", [plain, normalised])
+def test_undo_leaves_the_network_as_it_was(
+    library: ctypes.CDLL, make: Callable[[], nn.Module]
+) -> None:
+    model = make().to(memory_format=LAST)  # type: ignore[call-overload]
+    before = [(name, set(vars(m)), m.training) for name, m in model.named_modules()]
+    start = copy.deepcopy(model)
+    expected = step(start, pictures())
+    rewrite = apply_kernels(model, library)
+    assert [(n, set(vars(m)), m.training) for n, m in model.named_modules()] != before
+    rewrite.undo()
+    assert [(n, set(vars(m)), m.training) for n, m in model.named_modules()] == before
+    assert all(torch.equal(a, b) for a, b in zip(step(model, pictures()), expected, strict=True))
+
+
+def test_a_hook_sees_what_it_saw_before(library: ctypes.CDLL) -> None:
+    mine, stock = pair_of(plain, library)
+    seen: list[list[Tensor]] = [[], []]
+    for model, kept in zip((mine, stock), seen, strict=True):
+        for index in (1, 3):
+            model[index].register_forward_hook(lambda _m, _i, out, kept=kept: kept.append(out))
+        step(model, pictures())
+    assert [t.shape for t in seen[0]] == [t.shape for t in seen[1]]
+    for a, b in zip(*seen, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_copy_computes_with_its_own_weights(library: ctypes.CDLL) -> None:
+    mine, _ = pair_of(plain, library)
+    other = copy.deepcopy(mine)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.zero_()
+    assert not other(pictures()).any()
+    assert mine(pictures()).any()
+
+
+def test_other_precisions_compute_as_before(library: ctypes.CDLL) -> None:
+    mine, stock = pair_of(plain, library)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(mine(pictures()), stock(pictures()))
+    assert torch.equal(mine.double()(pictures().double()), stock.double()(pictures().double()))
+
+
+@pytest.mark.parametrize("size", [0, 1])
+def test_the_smallest_batches(library: ctypes.CDLL, size: int) -> None:
+    mine, stock = pair_of(plain, library)
+    torch.testing.assert_close(mine(pictures()[:size]), stock(pictures()[:size]))
+
+
+def test_values_used_twice_are_left_alone(library: ctypes.CDLL) -> None:
+    mine, stock = pair_of(Branching, library)
+    assert apply_kernels(Branching(), library).chains == ("conv", "pool")
+    torch.testing.assert_close(mine(pictures()), stock(pictures()))
+
+
+def test_what_cannot_be_traced_is_left_alone(library: ctypes.CDLL) -> None:
+    model = Undecided()
+    before = [set(vars(m)) for m in model.modules()]
+    assert apply_kernels(model.eval(), library).chains == ()
+    assert [set(vars(m)) for m in model.modules()] == before
+    assert not model.training
+
+
+def test_applying_twice_changes_nothing_more(library: ctypes.CDLL) -> None:
+    model = plain()
+    first = apply_kernels(model, library)
+    assert apply_kernels(model, library).chains == ()
+    first.undo()
+    assert all("forward" not in vars(m) for m in model.modules())
+
+
+def test_gradients_of_gradients_are_refused(library: ctypes.CDLL) -> None:
+    mine, _ = pair_of(plain, library)
+    weight = mine.get_parameter("0.weight")
+    (grad,) = torch.autograd.grad(mine(pictures()).sum(), weight, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        grad.sum().backward()
