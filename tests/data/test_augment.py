@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from convolens.data.augment import AugmentConfig, augment, mix, to_unit
+from convolens.data import warp as warp_module
+from convolens.data.augment import AugmentConfig, Share, augment, mix, to_unit
 from convolens.data.colour import (
     adjust_brightness,
     adjust_contrast,
@@ -62,7 +63,11 @@ def lit_pixel(config: AugmentConfig, *, batch: int, side: int = 33) -> np.ndarra
     ("padding", "numpy_mode"), [("zeros", "constant"), ("reflect", "reflect"), ("edge", "edge")]
 )
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.bfloat16])
-def test_shift_and_flip_agree_with_numpy(padding, numpy_mode, dtype):
+@pytest.mark.parametrize("copied_from_px", [0, 1 << 40])
+def test_shift_and_flip_agree_with_numpy(
+    padding, numpy_mode, dtype, copied_from_px, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(warp_module, "_WORTH_COPIES_PX", copied_from_px)
     pixels = noise(6, 3, 7, 10)
     down, right = torch.tensor([0, 3, -6, 6, -1, 2]), torch.tensor([0, -9, 5, 9, 1, -4])
     flip, over = torch.arange(6) % 2 == 1, torch.arange(6) % 3 == 2
@@ -86,7 +91,11 @@ def test_shift_and_flip_agree_with_numpy(padding, numpy_mode, dtype):
         np.testing.assert_array_equal(moved[i].float().numpy(), expected[:, y : y + 7, x : x + 10])
 
 
-def test_outside_is_filled_with_the_colour_given_per_channel():
+@pytest.mark.parametrize("copied_from_px", [0, 1 << 40])
+def test_outside_is_filled_with_the_colour_given_per_channel(
+    copied_from_px, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(warp_module, "_WORTH_COPIES_PX", copied_from_px)
     still = torch.zeros(1, dtype=torch.bool)
     one = torch.ones(1, dtype=torch.int64)
     moved = shift_and_flip(
@@ -473,3 +482,36 @@ def test_wrong_inputs_are_named():
     assert str(caught.value) == (
         "fill must be one value from 0 to 1 or one per channel (3), received (0.5, 0.5)"
     )
+
+
+ALL = AugmentConfig(
+    shift=0.2, flip=0.5, rotation=20, scale=0.1, brightness=0.3, hue=0.1, cutout=0.3, cutmix=1.0
+)
+
+
+@pytest.mark.parametrize("bounds", [(0, 4), (4, 7), (7, 10)])
+def test_a_share_of_a_batch_gets_the_numbers_of_the_whole(bounds: tuple[int, int]) -> None:
+    pixels = torch.randint(0, 256, (10, 3, 12, 12), dtype=torch.uint8)
+    share = Share(*bounds, total=10)
+    whole = augment(pixels, torch.Generator().manual_seed(1), ALL)
+    part = augment(share.of(pixels), torch.Generator().manual_seed(1), ALL, share=share)
+    torch.testing.assert_close(part, share.of(whole), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("config", [AugmentConfig(mixup=1.0), AugmentConfig(cutmix=1.0)])
+def test_a_share_is_mixed_with_its_own_in_the_proportions_of_the_whole(
+    config: AugmentConfig,
+) -> None:
+    shares = [Share(0, 4, total=10), Share(4, 7, total=10), Share(7, 10, total=10)]
+    labels = torch.eye(10)  # which shows what each picture was mixed with
+    pixels = torch.rand(10, 1, 12, 12)
+    kept = mix(pixels, labels, torch.Generator().manual_seed(2), config)[1].diagonal()
+    for share in shares:
+        generator = torch.Generator().manual_seed(2)
+        mixed = mix(share.of(pixels), share.of(labels), generator, config, share=share)[1]
+        others = torch.cat([mixed[:, : share.first], mixed[:, share.last :]], dim=1)
+        assert not others.any()
+        own = mixed[:, share.first : share.last].diagonal()
+        single = own == 1  # mixed with itself, in the share or in the whole
+        same = (own - share.of(kept)).abs() < 1e-6
+        assert (same | single | (share.of(kept) == 1)).all()

@@ -89,14 +89,20 @@ def test_folders_of_pictures_are_read(tmp_path: Path, packed: bool) -> None:
         if packed:
             write_tar(place / f"{part}.tar.gz", folder, part)
             folder.rename(tmp_path / f"moved-{part}")
+    reports: list[tuple[int, int]] = []
+
+    def report(done: int, count: int) -> None:
+        reports.append((done, count))
+
     for _ in range(2):  # decoded, then from the cache
-        dataset = load_cifar10(root=tmp_path, cache=tmp_path / "cache")
+        dataset = load_cifar10(root=tmp_path, cache=tmp_path / "cache", report=report)
         pixels = dataset.test.pictures.batch(torch.arange(10))
         assert pixels[:, 0, 0, 0].tolist() == list(range(10))
         assert torch.as_tensor(dataset.test.targets["label"]).tolist() == list(range(10))
         assert dataset.format == CIFAR_FORMAT
         assert dataset.test.names[0] == "test/airplane/0000.png"
     assert (tmp_path / "cache").exists() == packed
+    assert reports == [(10, 20), (20, 20)] * (1 if packed else 2)
 
 
 def test_pictures_of_another_dataset_are_refused(tmp_path: Path) -> None:

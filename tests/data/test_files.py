@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from convolens.data import files
-from convolens.data.files import check_all, decode_all
+from convolens.data.files import decode_all
 from convolens.data.picture import PictureFormat
 
 Write = Callable[..., Path]
@@ -22,12 +22,13 @@ def test_threads_change_nothing(
     monkeypatch.setattr(files, "_WORTH_THREADS_BYTES", 0 if threaded else 1 << 40)
     paths = sorted(root.iterdir())
     names = [path.name for path in paths]
-    pixels, errors = decode_all(paths, names, FORMAT)
+    done: list[int] = []
+    pixels, errors = decode_all(paths, names, FORMAT, done.append)
+    assert done == [16, 32, 37]
     assert {place: str(error).split()[0] for place, error in errors.items()} == {
         5: "05.png",
         36: "36.png",
     }
-    assert check_all(paths, names, FORMAT).keys() == errors.keys()
     contents, _ = decode_all([path.read_bytes() for path in paths], names, FORMAT)
     assert torch.equal(pixels, contents)
     alone = torch.cat([decode_all([path], [path.name], FORMAT)[0] for path in paths])

@@ -11,7 +11,7 @@ from PIL import Image
 
 from convolens.data.base import MemoryPictures
 from convolens.data.files import FilePictures
-from convolens.data.folder import load_folder
+from convolens.data.folder import Reading, load_folder
 from convolens.errors import DataError
 
 Write = Callable[..., Path]
@@ -24,7 +24,7 @@ def test_a_flat_folder_keeps_a_fixed_fifth_for_the_test(write_pictures: Write) -
     assert dataset.class_names == ("ant", "bee")
     assert (len(dataset.train), dataset.val, len(dataset.test)) == (16, None, 4)
     assert torch.as_tensor(dataset.test.targets["label"]).tolist() == [0, 0, 1, 1]
-    assert dataset.test.names == load_folder(root, image_size=8).test.names
+    assert dataset.test.names == load_folder(root, Reading(image_size=8)).test.names
     assert sorted([*dataset.train.names, *dataset.test.names]) == sorted(FLAT)
     assert dataset.name == "pictures"
     assert dataset.problems == ()
@@ -131,10 +131,10 @@ def test_damaged_pictures_are_named_and_left_out(write_pictures: Write) -> None:
         ("zero.jpg", "is empty (0 bytes)"),
     ]
     with pytest.raises(DataError, match=r"train\.txt\.png lies in no class folder"):
-        load_folder(root, strict=True)
+        load_folder(root, Reading(strict=True))
     (root / "train.txt.png").unlink()
     with pytest.raises(DataError, match=r"is (damaged|empty|not a picture)"):
-        load_folder(root, strict=True)
+        load_folder(root, Reading(strict=True))
 
 
 def test_the_split_does_not_depend_on_what_is_damaged(write_pictures: Write) -> None:
@@ -164,33 +164,51 @@ def test_the_size_follows_the_median_shorter_side(
 ) -> None:
     root = write_pictures(*FLAT, size=(height, 100))
     assert load_folder(root).format.size == (size, size)
-    assert load_folder(root, image_size=9).format.size == (9, 9)
+    assert load_folder(root, Reading(image_size=9)).format.size == (9, 9)
 
 
 def test_grey_pictures_stay_grey_unless_one_has_colour(write_pictures: Write) -> None:
     root = write_pictures(*FLAT, mode="L")
     assert load_folder(root).format.channels == 1
-    assert load_folder(root, channels=3).train.pictures.batch(torch.tensor([0])).shape[1] == 3
+    assert (
+        load_folder(root, Reading(channels=3)).train.pictures.batch(torch.tensor([0])).shape[1] == 3
+    )
     write_pictures(*FLAT[:1])
     assert load_folder(root).format.channels == 3
 
 
-def test_on_disk_and_in_memory_are_the_same_pixels(write_pictures: Write) -> None:
+def test_streamed_and_in_memory_are_the_same_pixels(write_pictures: Write) -> None:
     root = write_pictures(*FLAT, size=(40, 52))
-    (root / "bee" / "bad.png").write_bytes(b"bad")
-    memory = load_folder(root, image_size=16)
-    disk = load_folder(root, image_size=16, memory_limit_bytes=20 * 3 * 16 * 16)
+    memory = load_folder(root, Reading(image_size=16))
+    disk = load_folder(root, Reading(image_size=16, memory_limit_bytes=20 * 3 * 16 * 16 - 1))
     assert isinstance(memory.train.pictures, MemoryPictures)
     assert isinstance(disk.train.pictures, FilePictures)
     assert disk.train.names == memory.train.names
-    assert disk.problems == memory.problems
     order = torch.tensor([3, 1, 15, 3])
     expected = memory.train.pictures.batch(order)
     assert torch.equal(disk.train.pictures.batch(order), expected)
     assert torch.equal(disk.train.select(order).pictures.batch(torch.arange(4)), expected)
-    (root / disk.train.names[1]).unlink()
-    with pytest.raises(DataError, match=f"picture not found: .*{disk.train.names[1]}"):
-        disk.train.pictures.batch(order)
+
+
+def test_what_is_decoded_into_memory_is_reported(write_pictures: Write) -> None:
+    root = write_pictures(*FLAT)
+    reports: list[tuple[int, int]] = []
+
+    def report(done: int, count: int) -> None:
+        reports.append((done, count))
+
+    load_folder(root, Reading(report=report))
+    assert reports == [(16, 20), (20, 20)]
+    load_folder(root, Reading(report=report, memory_limit_bytes=0))
+    assert len(reports) == 2
+
+
+def test_a_streamed_folder_begins_without_reading_all(write_pictures: Write) -> None:
+    root = write_pictures(*(f"{c}/{i:03}.png" for c in "ab" for i in range(100)))
+    (root / "a" / "001.png").write_bytes(b"none of the 64 that are looked at")
+    dataset = load_folder(root, Reading(memory_limit_bytes=0))
+    assert dataset.problems == ()
+    assert len(dataset.train) + len(dataset.test) == 200
 
 
 @pytest.mark.parametrize("ending", [".tar", ".tar.gz", ".tgz", ".zip"])
@@ -217,18 +235,42 @@ def test_an_archive_is_the_folder_that_it_holds(
     assert torch.equal(packed.test.pictures.batch(every), plain.test.pictures.batch(every))
 
 
+@pytest.mark.parametrize("ending", [".tar", ".tar.gz", ".zip"])
+def test_an_archive_is_streamed_where_its_pictures_do_not_fit(
+    write_pictures: Write, tmp_path: Path, ending: str
+) -> None:
+    root = write_pictures(*FLAT, size=(64, 64))
+    path = tmp_path / f"photos{ending}"
+    if ending == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in FLAT:
+                archive.write(root / name, name)
+    else:
+        with tarfile.open(path, "w" if ending == ".tar" else "w:gz") as archive:
+            archive.add(root, "photos")
+    streamed = load_folder(path, Reading(image_size=256, memory_limit_bytes=1_000_000))
+    plain = load_folder(root, Reading(image_size=256))
+    assert isinstance(streamed.train.pictures, FilePictures)
+    every = torch.arange(16)
+    assert torch.equal(streamed.train.pictures.batch(every), plain.train.pictures.batch(every))
+
+
 def test_a_damaged_or_too_large_archive_is_explained(write_pictures: Write, tmp_path: Path) -> None:
     root = write_pictures(*FLAT, size=(64, 64))
     path = tmp_path / "photos.tar.gz"
     with tarfile.open(path, "w:gz") as archive:
         archive.add(root, "photos")
     with pytest.raises(DataError, match=r"holds more than 20,000 bytes.*\nUnpack it"):
-        load_folder(path, memory_limit_bytes=20_000)
-    with pytest.raises(DataError, match=r"do not fit in memory at 256 x 256\nUnpack it"):
-        load_folder(path, image_size=256, memory_limit_bytes=1_000_000)
+        load_folder(path, Reading(memory_limit_bytes=20_000))
     path.write_bytes(path.read_bytes()[:9000])
     with pytest.raises(DataError, match=r"photos\.tar\.gz cannot be read as an archive"):
         load_folder(path)
+    plain = tmp_path / "photos.tar"
+    with tarfile.open(plain, "w") as archive:
+        archive.add(root, "photos")
+    plain.write_bytes(plain.read_bytes()[:60_000])
+    with pytest.raises(DataError, match=r"photos\.tar cannot be read as an archive"):
+        load_folder(plain)
     (tmp_path / "b.zip").write_bytes(b"PK no")
     with pytest.raises(DataError, match=r"b\.zip cannot be read as an archive"):
         load_folder(tmp_path / "b.zip")
@@ -260,7 +302,7 @@ def test_folders_beside_the_splits_are_named(write_pictures: Write) -> None:
 
 
 def test_real_photographs(real_data: Path) -> None:
-    dataset = load_folder(real_data / "photos" / "hymenoptera.tar.gz", image_size=32)
+    dataset = load_folder(real_data / "photos" / "hymenoptera.tar.gz", Reading(image_size=32))
     assert dataset.class_names == ("ants", "bees")
     assert torch.as_tensor(dataset.train.targets["label"]).bincount().tolist() == [123, 121]
     assert torch.as_tensor(dataset.test.targets["label"]).bincount().tolist() == [70, 83]

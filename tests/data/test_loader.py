@@ -39,7 +39,7 @@ def split(pictures: MemoryPictures | SlowPictures) -> Split:
 
 
 def loader_threads() -> int:
-    return sum(thread.name == "convolens-loader" for thread in threading.enumerate())
+    return sum(thread.name.startswith("convolens-loader") for thread in threading.enumerate())
 
 
 @given(

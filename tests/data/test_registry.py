@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from convolens.data import registry
+from convolens.data.files import FilePictures
 from convolens.data.registry import (
     DATASETS,
     NamedDataset,
@@ -106,3 +107,17 @@ def test_wrong_numbers_are_named(tmp_path: Path, options: dict[str, int], messag
             image_size=options.get("image_size"),
             channels=options.get("channels"),
         )
+
+
+def test_a_folder_is_streamed_or_reported_as_asked(write_pictures: Write, tmp_path: Path) -> None:
+    root = write_pictures(*(f"{c}/{i}.png" for c in "ab" for i in range(5)))
+    reports: list[tuple[int, int]] = []
+
+    def report(done: int, count: int) -> None:
+        reports.append((done, count))
+
+    load_dataset(str(root), root=tmp_path, progress=report)
+    assert reports == [(8, 10), (10, 10)]
+    streamed = load_dataset(str(root), root=tmp_path, memory_limit_bytes=0, workers=3)
+    assert isinstance(streamed.train.pictures, FilePictures)
+    assert streamed.train.pictures.num_workers == 3

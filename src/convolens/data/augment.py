@@ -126,12 +126,33 @@ class AugmentConfig:
         return bool(self.mixup or self.cutmix)
 
 
+@dataclass(frozen=True)
+class Share:
+    """The pictures `first` to `last` − 1 of a batch of `total`.
+
+    Several processes that each augment a share of a batch draw the numbers that one process
+    draws for all of it.
+    """
+
+    first: int
+    last: int
+    total: int
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+    def of(self, values: Tensor) -> Tensor:
+        """The share's rows of what was drawn for the whole batch."""
+        return values[self.first : self.last]
+
+
 def augment(
     pixels: Tensor,
     generator: torch.Generator,
     config: AugmentConfig,
     *,
     fill: float | Sequence[float] = 0.0,
+    share: Share | None = None,
 ) -> Tensor:
     """Changes every picture at random: flip, scale, turn, shift, then colour, then the hole.
 
@@ -140,6 +161,7 @@ def augment(
         generator: on the CPU; gives 13 numbers per picture, or none where nothing is on.
         config: what to do and how much.
         fill: 0..1, one value or one per channel, for what comes in from outside and for holes.
+        share: which pictures of a larger batch these are; None is all of it.
     Shape:   pixels (B, C, H, W) -> (B, C, H, W)
     Returns: new pictures, 0..1, in the memory format of `pixels`; uint8 becomes float32,
         floats keep their dtype.
@@ -161,7 +183,9 @@ def augment(
     layout = torch.contiguous_format
     if not pixels.is_contiguous() and pixels.is_contiguous(memory_format=torch.channels_last):
         layout = torch.channels_last
-    numbers = torch.rand(len(pixels), len(_DRAWS), generator=generator).to(pixels.device)
+    whole = share or Share(0, len(pixels), len(pixels))
+    numbers = torch.rand(whole.total, len(_DRAWS), generator=generator)
+    numbers = whole.of(numbers).to(pixels.device)
     draws = dict(zip(_DRAWS, numbers.unbind(1), strict=True))
     changed = _move(pixels, draws, config, fill) if config.moves else pixels
     changed = to_unit(changed)
@@ -180,7 +204,12 @@ def augment(
 
 
 def mix(
-    pixels: Tensor, targets: Tensor, generator: torch.Generator, config: AugmentConfig
+    pixels: Tensor,
+    targets: Tensor,
+    generator: torch.Generator,
+    config: AugmentConfig,
+    *,
+    share: Share | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Mixes every picture, and its target in the same share, with another one of the batch.
 
@@ -194,6 +223,8 @@ def mix(
         targets: float; soft labels, each row summing to 1.
         generator: on the CPU.
         config: `mixup` and `cutmix` are read; where both are 0, the inputs come back as they are.
+        share: which pictures of a larger batch these are; None is all of it. The other picture
+            is then one of the same share.
     Shape:   pixels (B, C, H, W), targets (B, K) -> (B, C, H, W), (B, K)
     Returns: new pictures and new soft labels.
     Raises:
@@ -210,16 +241,19 @@ def mix(
     height, width = pixels.shape[2:]
     device = pixels.device
     heads = torch.rand(1, generator=generator).item() < 0.5
-    partner = torch.randperm(len(pixels), generator=generator).to(device)
+    whole = share or Share(0, len(pixels), len(pixels))
+    partner = torch.randperm(whole.total, generator=generator)
+    partner = partner[(partner >= whole.first) & (partner < whole.last)] - whole.first
+    partner = partner.to(device)
     # torch offers no Beta with a generator; NumPy's is seeded from ours.
     seed = int(torch.randint(2**62, (1,), generator=generator).item())
-    centre = torch.rand(len(pixels), 2, generator=generator).to(device)
+    centre = whole.of(torch.rand(whole.total, 2, generator=generator)).to(device)
     if config.mixup and (heads or not config.cutmix):
-        kept = _beta(config.mixup, len(pixels), seed).to(device)
-        share = (1 - kept).to(pixels.dtype).view(-1, 1, 1, 1)
-        mixed = torch.lerp(pixels, pixels[partner], share)
+        kept = whole.of(_beta(config.mixup, whole.total, seed)).to(device)
+        other = (1 - kept).to(pixels.dtype).view(-1, 1, 1, 1)
+        mixed = torch.lerp(pixels, pixels[partner], other)
     else:
-        side = (1 - _beta(config.cutmix, len(pixels), seed)).sqrt().to(device)
+        side = (1 - whole.of(_beta(config.cutmix, whole.total, seed))).sqrt().to(device)
         rows = _interval(centre[:, 0], (side * height).round().long(), height)
         columns = _interval(centre[:, 1], (side * width).round().long(), width)
         pasted = (rows[:, 1] - rows[:, 0]) * (columns[:, 1] - columns[:, 0])

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from convolens.data.base import Dataset, MemoryPictures, Split
 from convolens.data.cache import cached
-from convolens.data.folder import MEMORY_LIMIT_BYTES, picture_dataset
+from convolens.data.files import Report
+from convolens.data.folder import MEMORY_LIMIT_BYTES, Reading, picture_dataset
+from convolens.data.layout import arrange
 from convolens.data.picture import PictureFormat, fit_pixels
 from convolens.data.root import download
 from convolens.data.tree import ARCHIVE_ENDINGS, Tree, is_archive, read_archive, walk_folder
@@ -77,29 +79,37 @@ _CIFAR100 = _Variant(
 )
 
 
-def load_cifar10(*, root: Path, cache: Path, format: PictureFormat = CIFAR_FORMAT) -> Dataset:
+def load_cifar10(
+    *, root: Path, cache: Path, format: PictureFormat = CIFAR_FORMAT, report: Report | None = None
+) -> Dataset:
     """Reads CIFAR-10 from the root, or downloads its binary version into the root.
 
     In ROOT/cifar10 and in ROOT it looks for `cifar-10-batches-bin`, `cifar-10-binary.tar.gz`,
     and `train` and `test` with one folder of pictures per class, as folders or as tar files.
     What lies in an archive is kept unpacked in the cache folder.
 
+    Args:
+        report: is told how many pictures of how many are decoded, where there are any to decode.
     Source: Krizhevsky (2009), Learning multiple layers of features from tiny images.
     Raises: DataError: when a file is damaged.
             UnavailableError: when it is neither there nor to be had.
     """
-    return _load(_CIFAR10, root, cache, format)
+    return _load(_CIFAR10, root, cache, format, report)
 
 
-def load_cifar100(*, root: Path, cache: Path, format: PictureFormat = CIFAR_FORMAT) -> Dataset:
+def load_cifar100(
+    *, root: Path, cache: Path, format: PictureFormat = CIFAR_FORMAT, report: Report | None = None
+) -> Dataset:
     """Reads CIFAR-100, with its 100 fine labels, as `load_cifar10` reads CIFAR-10.
 
     The names are ROOT/cifar100, `cifar-100-binary` and `cifar-100-binary.tar.gz`.
     """
-    return _load(_CIFAR100, root, cache, format)
+    return _load(_CIFAR100, root, cache, format, report)
 
 
-def _load(variant: _Variant, root: Path, cache: Path, format: PictureFormat) -> Dataset:
+def _load(
+    variant: _Variant, root: Path, cache: Path, format: PictureFormat, report: Report | None
+) -> Dataset:
     for place in (root / variant.name, root):
         if all((place / variant.folder / file).is_file() for file in _files(variant)):
             return _from_records(variant, _read_folder(variant, place / variant.folder), format)
@@ -107,7 +117,7 @@ def _load(variant: _Variant, root: Path, cache: Path, format: PictureFormat) -> 
             return _from_archive(variant, place / variant.archive, cache, format)
         pair = _picture_pair(place, variant)
         if pair is not None:
-            return _from_pictures(variant, pair, cache, format)
+            return _from_pictures(variant, pair, cache, format, report)
     hint = (
         f"Put {variant.archive} (the binary version, not the python one) "
         f"into {root / variant.name}."
@@ -214,15 +224,16 @@ def _picture_pair(place: Path, variant: _Variant) -> tuple[Path, Path] | None:
 
 
 def _from_pictures(
-    variant: _Variant, pair: tuple[Path, Path], cache: Path, format: PictureFormat
+    variant: _Variant,
+    pair: tuple[Path, Path],
+    cache: Path,
+    format: PictureFormat,
+    report: Report | None,
 ) -> Dataset:
     def make() -> Dataset:
-        return picture_dataset(
-            _both(pair),
-            name=variant.name,
-            image_size=format.size[0],
-            channels=format.channels,
-        )
+        tree = _both(pair)
+        reading = Reading(image_size=format.size[0], channels=format.channels, report=report)
+        return picture_dataset(tree, arrange(tree), variant.name, reading)
 
     shown = f"{variant.name} {format}"
     dataset = cached(pair, shown, cache, make) if is_archive(pair[0]) else make()

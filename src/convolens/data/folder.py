@@ -1,16 +1,18 @@
 """A folder, or an archive of one, with one folder of pictures per class."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 import torch
+from torch import Tensor
 
-from convolens.data.base import Dataset, MemoryPictures, Pictures, Problem, Split
-from convolens.data.files import FilePictures, Source, check_all, decode_all
-from convolens.data.layout import Part, arrange
+from convolens.data.base import Dataset, MemoryPictures, Problem, Split
+from convolens.data.files import FilePictures, ProblemLog, Report, decode_all, problem_of
+from convolens.data.layout import Layout, Part, arrange
 from convolens.data.picture import PictureFormat, picture_header
+from convolens.data.source import Source
 from convolens.data.tree import Tree, is_archive, read_archive, walk_folder
 from convolens.errors import DataError
 
@@ -19,68 +21,71 @@ _SAMPLE = 64
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 
 
-def load_folder(
-    path: Path,
-    *,
-    image_size: int | None = None,
-    channels: int | None = None,
-    strict: bool = False,
-    memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
-) -> Dataset:
-    """Reads an image folder, or a tar or zip file of one.
-
-    Pictures that cannot be read are left out and named in `problems`.
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How the pictures of a folder or an archive are read.
 
     Args:
         image_size: side of the square that pictures are cut to [px]; None chooses 32, 64 or 128
             after the median shorter side of a sample (at most 40, at most 80, more).
         channels: 1 or 3; None chooses 1 where a sample holds grey pictures only.
-        strict: raise for the first problem instead.
-        memory_limit_bytes: more than that in decoded pictures, and they stay on disk.
+        strict: raise for the first problem instead of naming it.
+        memory_limit_bytes: where the decoded pictures take more, they are streamed: decoded by
+            threads each time a batch wants them.
+        workers: how many threads stream; 0 is none, -1 chooses.
+        report: is told how many pictures of how many are decoded, while they are decoded into
+            memory.
+    """
+
+    image_size: int | None = None
+    channels: int | None = None
+    strict: bool = False
+    memory_limit_bytes: int = MEMORY_LIMIT_BYTES
+    workers: int = -1
+    report: Report | None = None
+
+
+def load_folder(path: Path, reading: Reading = Reading()) -> Dataset:
+    """Reads an image folder, or a tar or zip file of one.
+
+    Pictures that cannot be read are left out and named in `problems`; where pictures are
+    streamed, they are met only then, and `new_problems` names them.
+
     Raises: DataError: when the folder is not laid out as expected, or a class is left without
             a readable picture.
     """
-    tree = read_archive(path, memory_limit_bytes) if is_archive(path) else walk_folder(path)
-    return picture_dataset(
-        tree,
-        name=_plain_name(path),
-        image_size=image_size,
-        channels=channels,
-        strict=strict,
-        memory_limit_bytes=memory_limit_bytes,
-    )
+    archive = is_archive(path)
+    tree = read_archive(path, reading.memory_limit_bytes) if archive else walk_folder(path)
+    return picture_dataset(tree, arrange(tree), _plain_name(path), reading)
 
 
-def picture_dataset(
-    tree: Tree,
-    *,
-    name: str,
-    image_size: int | None = None,
-    channels: int | None = None,
-    strict: bool = False,
-    memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
-) -> Dataset:
-    """Does what `load_folder` does, for what has been found already."""
-    layout = arrange(tree)
-    if strict and layout.problems:
+def picture_dataset(tree: Tree, layout: Layout, name: str, reading: Reading) -> Dataset:
+    """Does what `load_folder` does, for what has been found and arranged already."""
+    if reading.strict and layout.problems:
         raise DataError(f"{layout.problems[0].where} {layout.problems[0].why}")
-    format = _format(tree, [place for place, _ in layout.parts["train"]], image_size, channels)
+    train = [place for place, _ in layout.parts["train"]]
+    format = _format(tree, train, reading.image_size, reading.channels)
+    count = sum(map(len, layout.parts.values()))
+    in_memory = count * format.channels * format.size[0] ** 2 <= reading.memory_limit_bytes
     parts: dict[Part, Split] = {}
     problems = list(layout.problems)
-    total_bytes = sum(map(len, layout.parts.values())) * format.channels * format.size[0] ** 2
+    log, before = ProblemLog(), 0
     for part, members in layout.parts.items():
         chosen = _Chosen(
             names=[tree.files[place][0] for place, _ in members],
             sources=[tree.files[place][1] for place, _ in members],
-            wheres=[tree.place(tree.files[place][0]) for place, _ in members],
-            labels=[label for _, label in members],
+            labels=torch.tensor([label for _, label in members], dtype=torch.int64),
+            where=tree.where,
         )
-        parts[part], errors = _read_split(
-            chosen, format, in_memory=total_bytes <= memory_limit_bytes
-        )
-        if strict and errors:
-            raise errors[min(errors)]
-        problems += [_problem(chosen.wheres[i], errors[i]) for i in sorted(errors)]
+        if in_memory:
+            report = _counting(reading.report, before, count)
+            parts[part], errors = _decoded(chosen, format, report)
+            if reading.strict and errors:
+                raise errors[min(errors)]
+            problems += [problem_of(tree.place(chosen.names[i]), errors[i]) for i in sorted(errors)]
+        else:
+            parts[part] = _streamed(chosen, format, reading, log)
+        before += len(members)
     _check_complete(parts, layout.class_names, tree.where, problems)
     return Dataset(
         name=name,
@@ -100,37 +105,40 @@ class _Chosen:
 
     names: Sequence[str]
     sources: Sequence[Source]
-    wheres: Sequence[str]
-    labels: Sequence[int]
+    labels: Tensor
+    where: str
 
 
-def _read_split(
-    chosen: _Chosen, format: PictureFormat, *, in_memory: bool
+def _decoded(
+    chosen: _Chosen, format: PictureFormat, report: Callable[[int], None] | None
 ) -> tuple[Split, Mapping[int, DataError]]:
-    pictures: Pictures
-    if in_memory:
-        pixels, errors = decode_all(chosen.sources, chosen.wheres, format)
-        pictures = MemoryPictures(pixels)
-    else:
-        paths = tuple(source for source in chosen.sources if isinstance(source, Path))
-        if len(paths) < len(chosen.sources):
-            raise DataError(
-                "the archive's pictures do not fit in memory at "
-                f"{format.size[0]} x {format.size[1]}",
-                hint="Unpack it and give the folder instead, or choose a smaller image size.",
-            )
-        errors = check_all(paths, chosen.wheres, format)
-        pictures = FilePictures(paths, format)
-    labels = torch.tensor(chosen.labels, dtype=torch.int64)
-    split = Split(pictures=pictures, targets={"label": labels}, names=chosen.names)
+    wheres = [f"{chosen.where}/{name}" for name in chosen.names]
+    pixels, errors = decode_all(chosen.sources, wheres, format, report)
+    split = Split(
+        pictures=MemoryPictures(pixels), targets={"label": chosen.labels}, names=chosen.names
+    )
     if errors:
         good = torch.tensor([i for i in range(len(split)) if i not in errors], dtype=torch.int64)
         split = split.select(good)
     return split, errors
 
 
-def _problem(where: str, error: DataError) -> Problem:
-    return Problem(where=where, why=error.message.removeprefix(where).strip())
+def _streamed(chosen: _Chosen, format: PictureFormat, reading: Reading, log: ProblemLog) -> Split:
+    pictures = FilePictures(
+        sources=chosen.sources,
+        names=chosen.names,
+        where=chosen.where,
+        format=format,
+        workers=reading.workers,
+        strict=reading.strict,
+        log=log,
+    )
+    return Split(pictures=pictures, targets={"label": chosen.labels}, names=chosen.names)
+
+
+def _counting(report: Report | None, before: int, count: int) -> Callable[[int], None] | None:
+    """A report on one split as a report on all of them."""
+    return None if report is None else lambda done: report(before + done, count)
 
 
 def _check_complete(

@@ -12,6 +12,7 @@ from convolens.data.tree import Tree
 from convolens.errors import DataError
 
 Part = Literal["train", "val", "test"]
+Members = tuple[tuple[int, int], ...]
 
 _PARTS: dict[str, Part] = {
     "train": "train",
@@ -30,7 +31,7 @@ class Layout:
     """Places in `tree.files` and a label for each, per split; labels count `class_names`."""
 
     class_names: tuple[str, ...]
-    parts: Mapping[Part, tuple[tuple[int, int], ...]]
+    parts: Mapping[Part, Members]
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
 
@@ -50,42 +51,57 @@ def arrange(tree: Tree) -> Layout:
     problems = _stray(tree, folders)
     if not folders:
         names = _class_names(tree, "")
-        return _with_fixed_test(names, _members(tree, "", names), problems, ())
+        return complete(names, {"train": _members(tree, "", names)}, {}, problems)
     names = _class_names(tree, folders["train"] + "/")
     parts = {part: _members(tree, folder + "/", names) for part, folder in folders.items()}
-    notes = [
-        f"folder '{folders[part]}' holds no pictures and is not used"
-        for part in parts
-        if not parts[part]
-    ]
-    parts = {part: members for part, members in parts.items() if members}
-    if "test" not in parts and "val" in parts:
-        notes.append(f"no test folder: '{folders['val']}' is kept for the test")
-        parts["test"] = parts.pop("val")
-    if "test" not in parts:
-        return _with_fixed_test(names, parts["train"], problems, tuple(notes))
-    return Layout(class_names=names, parts=parts, problems=problems, notes=tuple(notes))
+    return complete(names, parts, folders, problems)
 
 
-def _with_fixed_test(
-    names: tuple[str, ...],
-    members: tuple[tuple[int, int], ...],
+def part_named(word: str) -> Part | None:
+    """The split that a word means, such as "training" or "valid"."""
+    return _PARTS.get(word.lower())
+
+
+def complete(
+    class_names: tuple[str, ...],
+    parts: Mapping[Part, Members],
+    words: Mapping[Part, str],
     problems: tuple[Problem, ...],
-    notes: tuple[str, ...],
+    kind: str = "folder",
 ) -> Layout:
-    labels = torch.tensor([label for _, label in members])
-    train, test = stratified_split(labels, 0.2, seed=0)
+    """Makes sure that there is a test split: val, or else a fixed fifth of each class of train.
+
+    Args:
+        parts: place and label of each picture; `train` at least.
+        words: what each part is called; nothing where all is of one piece.
+        kind: what holds a part.
+    Raises: DataError: when every class has a single picture.
+    """
+    filled: dict[Part, Members] = {part: members for part, members in parts.items() if members}
+    notes = [
+        f"{kind} '{words[part]}' holds no pictures and is not used"
+        for part in parts
+        if part not in filled
+    ]
+    if "test" not in filled and "val" in filled:
+        notes.append(f"no test {kind}: '{words['val']}' is kept for the test")
+        filled["test"] = filled.pop("val")
+    if "test" not in filled:
+        notes.append(
+            f"no test {kind}: a fifth of each class, always the same, is kept for the test"
+        )
+        filled["train"], filled["test"] = _fixed_test(filled["train"])
+    return Layout(class_names=class_names, parts=filled, problems=problems, notes=tuple(notes))
+
+
+def _fixed_test(members: Members) -> tuple[Members, Members]:
+    train, test = stratified_split(torch.tensor([label for _, label in members]), 0.2, seed=0)
     if not len(test):
         raise DataError(
             "every class has a single picture, so none is left to test with",
             hint="Add pictures, or a test folder.",
         )
-    parts: dict[Part, tuple[tuple[int, int], ...]] = {
-        "train": tuple(members[i] for i in train.tolist()),
-        "test": tuple(members[i] for i in test.tolist()),
-    }
-    note = "no test folder: a fifth of each class, always the same, is kept for the test"
-    return Layout(class_names=names, parts=parts, problems=problems, notes=(*notes, note))
+    return tuple(members[i] for i in train.tolist()), tuple(members[i] for i in test.tolist())
 
 
 def _part_folders(tree: Tree) -> dict[Part, str]:
@@ -129,7 +145,7 @@ def _class_names(tree: Tree, prefix: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _members(tree: Tree, prefix: str, names: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
+def _members(tree: Tree, prefix: str, names: tuple[str, ...]) -> Members:
     label = {name: index for index, name in enumerate(names)}
     members = []
     for index, (name, _) in enumerate(tree.files):

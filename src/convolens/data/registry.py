@@ -1,5 +1,6 @@
 """What datasets there are, by name and by path."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,11 +10,13 @@ from convolens.data.base import Dataset
 from convolens.data.cache import cached
 from convolens.data.cifar import CIFAR_FORMAT, load_cifar10, load_cifar100
 from convolens.data.digits import DIGITS_FORMAT, load_digits
-from convolens.data.folder import load_folder
+from convolens.data.files import Report
+from convolens.data.folder import MEMORY_LIMIT_BYTES, Reading, load_folder
 from convolens.data.mnist import MNIST_FORMAT, load_idx_set
 from convolens.data.picture import PictureFormat
 from convolens.data.root import cache_folder
 from convolens.data.shapes import SHAPES_FORMAT, load_shapes
+from convolens.data.shards import find_shards, load_shards
 from convolens.data.tree import ARCHIVE_ENDINGS, is_archive
 from convolens.errors import DataError, near_matches
 
@@ -24,14 +27,14 @@ class Request:
 
     root: Path
     cache: Path
-    image_size: int | None
-    channels: int | None
+    reading: Reading
     seed: int
 
     def shown(self, own: PictureFormat) -> PictureFormat:
         """A dataset's own format, with the size and the channels that were asked for."""
-        size = own.size if self.image_size is None else (self.image_size, self.image_size)
-        return replace(own, size=size, channels=self.channels or own.channels)
+        side, channels = self.reading.image_size, self.reading.channels
+        size = own.size if side is None else (side, side)
+        return replace(own, size=size, channels=channels or own.channels)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +64,21 @@ def _idx(name: str) -> Callable[[Request], Dataset]:
 
 
 def _cifar10(request: Request) -> Dataset:
-    return load_cifar10(root=request.root, cache=request.cache, format=request.shown(CIFAR_FORMAT))
+    return load_cifar10(
+        root=request.root,
+        cache=request.cache,
+        format=request.shown(CIFAR_FORMAT),
+        report=request.reading.report,
+    )
 
 
 def _cifar100(request: Request) -> Dataset:
-    return load_cifar100(root=request.root, cache=request.cache, format=request.shown(CIFAR_FORMAT))
+    return load_cifar100(
+        root=request.root,
+        cache=request.cache,
+        format=request.shown(CIFAR_FORMAT),
+        report=request.reading.report,
+    )
 
 
 def _registry(*datasets: NamedDataset) -> Mapping[str, NamedDataset]:
@@ -125,8 +138,11 @@ def load_dataset(
     strict: bool = False,
     seed: int = 0,
     cache: Path | None = None,
+    memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
+    workers: int = -1,
+    progress: Report | None = None,
 ) -> Dataset:
-    """Reads a dataset by its name, or an image folder or archive by its path.
+    """Reads a dataset by its name, or an image folder, an archive or WebDataset shards by path.
 
     A name comes before a path: for a folder that is called `mnist`, say `./mnist`.
 
@@ -138,6 +154,10 @@ def load_dataset(
         strict: raise for the first picture that cannot be read, instead of leaving it out.
         seed: for datasets that are drawn; splits never depend on it.
         cache: where unpacked archives are kept; None for a folder of the user's.
+        memory_limit_bytes: a folder or an archive whose decoded pictures take more is streamed.
+        workers: how many threads decode what is streamed; 0 is none, -1 chooses.
+        progress: is told how many pictures of how many are decoded, while they are decoded into
+            memory.
     Raises:  DataError: when there is no such dataset, or it cannot be used.
              UnavailableError: when it is not in the root and cannot be downloaded.
     """
@@ -148,14 +168,20 @@ def load_dataset(
     request = Request(
         root=root,
         cache=cache or cache_folder() / "decoded",
-        image_size=image_size,
-        channels=channels,
+        reading=Reading(
+            image_size=image_size,
+            channels=channels,
+            strict=strict,
+            memory_limit_bytes=memory_limit_bytes,
+            workers=workers,
+            report=progress,
+        ),
         seed=seed,
     )
     if name_or_path in DATASETS:
         dataset = DATASETS[name_or_path].load(request)
     else:
-        dataset = _load_path(_existing_path(name_or_path), request, strict=strict)
+        dataset = _load_path(name_or_path, request)
     if strict and dataset.problems:
         raise DataError(f"{dataset.problems[0].where} {dataset.problems[0].why}")
     return dataset
@@ -178,12 +204,23 @@ def _existing_path(word: str) -> Path:
     )
 
 
-def _load_path(path: Path, request: Request, *, strict: bool) -> Dataset:
+def _load_path(word: str, request: Request) -> Dataset:
+    shards = find_shards(word)
+    if shards is not None:
+        return load_shards(shards, _plain_name(word), request.cache, request.reading)
+    path, reading = _existing_path(word), request.reading
+
     def make() -> Dataset:
-        return load_folder(path, image_size=request.image_size, channels=request.channels)
+        return load_folder(path, reading)
 
     if is_archive(path) and path.is_file():
-        return cached([path], f"{request.image_size} {request.channels}", request.cache, make)
-    return load_folder(
-        path, image_size=request.image_size, channels=request.channels, strict=strict
-    )
+        return cached([path], f"{reading.image_size} {reading.channels}", request.cache, make)
+    return make()
+
+
+def _plain_name(word: str) -> str:
+    """What shards are called: their folder's name, or their own without number and braces."""
+    path = Path(word).expanduser()
+    if path.is_dir():
+        return path.resolve().name
+    return re.split(r"[{.]|[-_]?\d", path.name)[0].strip("-_") or path.absolute().parent.name

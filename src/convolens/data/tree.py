@@ -1,5 +1,6 @@
 """The picture files and the folders that lie in a folder or in an archive."""
 
+import io
 import lzma
 import os
 import tarfile
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from convolens.data.files import Source
+from convolens.data.source import Region, Source
 from convolens.errors import DataError
 
 ARCHIVE_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
@@ -31,7 +32,9 @@ class Tree:
 
     Args:
         where: the folder or archive itself.
-        files: name and source of everything that claims to be a picture, sorted by name.
+        files: name and source of everything that claims to be a picture, sorted by name. Sources
+            are paths as text, which takes less memory, regions of an uncompressed tar, or bytes
+            out of a compressed archive.
         folders: names of all folders, the empty ones too.
     """
 
@@ -75,17 +78,18 @@ def walk_folder(root: Path) -> Tree:
                     folders.add(name)
                     waiting.append((folder / entry.name, name + "/", above | {identity}))
             elif _claims_to_be_picture(entry.name):
-                files.append((name, folder / entry.name))
+                files.append((name, f"{root}/{name}"))
     files.sort(key=lambda file: file[0])
     return Tree(where=str(root), files=tuple(files), folders=frozenset(folders))
 
 
 def read_archive(path: Path, limit_bytes: int) -> Tree:
-    """Reads the pictures of a tar or zip file into memory, undecoded.
+    """Lists the pictures of a tar or zip file.
 
-    A single folder around everything is left out of the names. Nothing is written to disk.
+    Those of an uncompressed tar stay in it; the others are read into memory, undecoded. A single
+    folder around everything is left out of the names. Nothing is written to disk.
 
-    Raises: DataError: when the archive is damaged, or holds more than the limit.
+    Raises: DataError: when the archive is damaged, or more than the limit must be read.
     """
     files: list[tuple[str, Source]] = []
     folders: set[str] = set()
@@ -97,16 +101,21 @@ def read_archive(path: Path, limit_bytes: int) -> Tree:
             if any(_hidden(part) for part in parts):
                 continue
             folders.update("/".join(parts[:n]) for n in range(1, len(parts)))
-            if member.read is None:
-                folders.add("/".join(parts))
-            elif _claims_to_be_picture(member.name):
+            name = "/".join(parts)
+            if member.content is None:
+                folders.add(name)
+            elif not _claims_to_be_picture(member.name):
+                continue
+            elif isinstance(member.content, Region):
+                files.append((name, member.content))
+            else:
                 total += member.num_bytes  # before it is read, so that a bomb is not unpacked
                 if total > limit_bytes:
                     raise DataError(
                         f"{path} holds more than {limit_bytes:,} bytes of pictures",
                         hint="Unpack it and give the folder instead.",
                     )
-                files.append(("/".join(parts), member.read()))
+                files.append((name, member.content()))
     except _ARCHIVE_ERRORS as error:
         raise DataError(f"{path} cannot be read as an archive: {error}") from error
     files.sort(key=lambda file: file[0])
@@ -117,23 +126,29 @@ def read_archive(path: Path, limit_bytes: int) -> Tree:
 class _Member:
     name: str
     num_bytes: int
-    read: Callable[[], bytes] | None  # None for a folder
+    content: Callable[[], bytes] | Region | None  # None for a folder
 
 
 def _tar_members(path: Path) -> Iterator[_Member]:
     with tarfile.open(path) as archive:
+        # A compressed tar is read through a file object of the decompressor's.
+        plain = isinstance(archive.fileobj, io.BufferedReader)
         for info in archive:
             if info.isdir():
-                yield _Member(name=info.name, num_bytes=0, read=None)
+                yield _Member(name=info.name, num_bytes=0, content=None)
+            elif info.isreg() and plain and not info.issparse():
+                region = Region(str(path), info.offset_data, info.size)
+                yield _Member(name=info.name, num_bytes=info.size, content=region)
             elif info.isreg() and (file := archive.extractfile(info)) is not None:
-                yield _Member(name=info.name, num_bytes=info.size, read=file.read)
+                yield _Member(name=info.name, num_bytes=info.size, content=file.read)
+            archive.members = []  # type: ignore[attr-defined]  # else it keeps every header
 
 
 def _zip_members(path: Path) -> Iterator[_Member]:
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
-            read = None if info.is_dir() else partial(archive.read, info)
-            yield _Member(name=info.filename, num_bytes=info.file_size, read=read)
+            content = None if info.is_dir() else partial(archive.read, info)
+            yield _Member(name=info.filename, num_bytes=info.file_size, content=content)
 
 
 def _unwrapped(tree: Tree) -> Tree:

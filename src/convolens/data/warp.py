@@ -1,10 +1,12 @@
 """Moving the pixels of a whole batch: shifts, flips, holes and affine maps, given the numbers."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from convolens.errors import ConfigError
@@ -14,6 +16,9 @@ Padding = Literal["zeros", "reflect", "edge"]
 # F.grid_sample's words for the same three; with align_corners its reflection leaves the edge
 # pixel out, as `shift_and_flip` does.
 _GRID_PADDING = {"zeros": "zeros", "reflect": "reflection", "edge": "border"}
+
+# From this area on, copying picture by picture is faster than one gather over the batch.
+_WORTH_COPIES_PX = 48 * 48
 
 
 def shift_and_flip(
@@ -28,7 +33,8 @@ def shift_and_flip(
 ) -> Tensor:
     """Flips each picture, then moves it by whole pixels: out[y, x] = flipped[y − down, x − right].
 
-    Everything is one index per output pixel and one gather, so no value is interpolated.
+    Everything is one index per output pixel and one gather, or one copy of rows where that is
+    faster, so no value is interpolated.
 
     Args:
         pixels: uint8 or float.
@@ -44,6 +50,10 @@ def shift_and_flip(
     """
     batch, channels, height, width = pixels.shape
     area = height * width
+    on_cpu = pixels.device.type == "cpu" and pixels.dtype in (torch.uint8, torch.float32)
+    if on_cpu and padding == "zeros" and area >= _WORTH_COPIES_PX:
+        colour = fill_values(fill, pixels).view(channels, 1, 1).numpy()
+        return _copied(pixels, colour, down, right, flip, vertical_flip)
     # Positions outside become `area` or more: one more pixel, of the fill's colour, stands there.
     outside = area if padding == "zeros" else None
     rows = _source(height, down, vertical_flip, padding, step=width, outside=outside)
@@ -155,6 +165,32 @@ def fill_values(fill: float | Sequence[float], pixels: Tensor) -> Tensor:
     if pixels.dtype == torch.uint8:
         values = [round(255 * value) for value in values]
     return torch.tensor(values, dtype=pixels.dtype, device=pixels.device)
+
+
+def _copied(
+    pixels: Tensor,
+    ground: NDArray[Any],
+    down: Tensor,
+    right: Tensor,
+    flip: Tensor,
+    vertical_flip: Tensor,
+) -> Tensor:
+    """Does what `shift_and_flip` does by one copy per picture, which runs along whole rows."""
+    height, width = pixels.shape[2:]
+    moves = zip(*(t.tolist() for t in (down, right, flip, vertical_flip)), strict=True)
+    moved = np.empty(pixels.shape, pixels.numpy().dtype)
+    for target, source, (y, x, mirrored, upturned) in zip(
+        moved, pixels.numpy(), moves, strict=True
+    ):
+        turned = source[:, :: -1 if upturned else 1, :: -1 if mirrored else 1]
+        top, bottom = max(y, 0), height + min(y, 0)
+        left, right_end = max(x, 0), width + min(x, 0)
+        target[:, :top] = target[:, bottom:] = ground
+        target[:, top:bottom, :left] = target[:, top:bottom, right_end:] = ground
+        target[:, top:bottom, left:right_end] = turned[
+            :, top - y : bottom - y, left - x : right_end - x
+        ]
+    return torch.from_numpy(moved)
 
 
 def _source(
