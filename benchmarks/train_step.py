@@ -15,6 +15,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -112,7 +113,7 @@ def plain_step(net: nn.Module, inputs: Tensor, targets: Tensor) -> Step:
 
 def planned_step(net: nn.Module, plan: Plan, inputs: Tensor, targets: Tensor) -> Step:
     """The step as `convolens train` runs it."""
-    net = plan.place(net, inputs[:1])
+    net = plan.place(net)
     config = OptimizerConfig(name="momentum", lr=0.001, momentum=0.9)
     optimizer = make_optimizer(net, config)
     inputs = plan.arrange(inputs)
@@ -163,7 +164,7 @@ def lightning_step(net: nn.Module, inputs: Tensor, targets: Tensor, steps: int) 
 
     trainer.fit(module, torch.utils.data.DataLoader(Endless(), batch_size=None))
     times = module.times
-    return [b - a for a, b in zip(times[2:], times[3:], strict=False)]
+    return [b - a for a, b in pairwise(times[2:])]
 
 
 def peak(dtype: torch.dtype, size: int = 1024) -> float:

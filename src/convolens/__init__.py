@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "train": ("convolens.workbench.train", "train"),
     "eval": ("convolens.workbench.evaluate", "evaluate"),
+    "find_rate": ("convolens.workbench.find_rate", "find_rate"),
     "predict": ("convolens.workbench.run", "predict"),
     "Run": ("convolens.workbench.run", "Run"),
     "load_dataset": ("convolens.data.registry", "load_dataset"),

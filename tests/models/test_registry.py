@@ -78,7 +78,7 @@ def test_a_name_that_occurs_twice_is_an_error() -> None:
 def test_unknown_names_and_options() -> None:
     with pytest.raises(ConfigError) as caught:
         find_model("lenet")
-    assert caught.value.hint == "Did you mean lenet5?"
+    assert caught.value.hint == "Did you mean lenet5 or resnet9?"
     with pytest.raises(ConfigError, match="lenet5 has no option 'dropuot'") as caught:
         check_options(MODELS["lenet5"].builder, {"dropuot": 0.5}, "lenet5")
     assert caught.value.hint == "Did you mean dropout?"

@@ -55,7 +55,7 @@ def test_low_precision_is_measured_by_its_errors(batch: tuple) -> None:
 class Other(Plan):
     """A plan that computes something else, or nothing."""
 
-    def place(self, model: nn.Module, example: torch.Tensor) -> nn.Module:
+    def place(self, model: nn.Module) -> nn.Module:
         if self.precision == "bfloat16":
             raise RuntimeError("not implemented for this layout\nand more")
         with torch.no_grad():

@@ -16,6 +16,7 @@ from convolens import __version__
 from convolens.cli.evaluate import evaluate
 from convolens.cli.listing import datasets, models, recipes
 from convolens.cli.predict import predict
+from convolens.cli.processes import is_first
 from convolens.cli.train import train
 from convolens.errors import ConvolensError
 
@@ -65,6 +66,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             raise
         _exit(str(error), error.exit_status)
     except TyperException as error:
+        if not is_first():
+            sys.exit(2)  # every process of a training reads the same words
         if type(error).__name__ == "NoArgsIsHelpError":
             _exit(str(error.message), 2)
         _exit(f"{_one_line(error.format_message())}\n{_help_hint(error)}", 2)

@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from convolens.cli.words import Device, Json, RunPath
+from convolens.cli.words import Device, Json, RunPath, Tta
 
 
 def predict(
     run: RunPath,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures.")],
     top: Annotated[int, typer.Option("--top", help="Labels for each picture.")] = 5,
+    tta: Tta = None,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
@@ -20,7 +21,7 @@ def predict(
     from convolens.workbench.run import Run
 
     opened = Run.open(run)
-    predictions = opened.predict(*images, top=top, device=device)
+    predictions = opened.predict(*images, top=top, device=device, tta=tta)
     if as_json:
         found = [
             {

@@ -26,10 +26,15 @@ class TimeLeft(ProgressColumn):
 
 
 class Display:
-    """Shows a training's events: a bar that is alive, and a line for each epoch."""
+    """Shows a training's events: a bar that is alive, and a line for each epoch.
 
-    def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True, highlight=False)
+    Args:
+        console: where; None is standard error.
+        quiet: show nothing, because another process does.
+    """
+
+    def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
+        self._console = console or Console(stderr=True, highlight=False, quiet=quiet)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -37,7 +42,7 @@ class Display:
             TimeLeft(),
             console=self._console,
             transient=True,
-            disable=not self._console.is_terminal,
+            disable=quiet or not self._console.is_terminal,
         )
         self._task = self._progress.add_task("starting", total=None, numbers="", visible=False)
         self._epochs = self._total = 0
@@ -95,6 +100,8 @@ class Display:
 
 
 def _number(name: str, value: float) -> str:
+    if name == "lr":
+        return f"{name} {value:.1e}"
     return f"{name} {value:.2%}" if "accuracy" in name else f"{name} {value:.4f}"
 
 

@@ -1,12 +1,16 @@
 """`convolens train`."""
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from convolens.cli.find_rate import find_rate
+from convolens.cli.processes import processes_of, taking_part
 from convolens.cli.words import DataRoot, Device, Json
+from convolens.errors import ConfigError
 
 Text = str | None
 
@@ -34,6 +38,12 @@ def train(
         Text, typer.Option("--name", help="The Run's name.", show_default="DATASET-MODEL-N")
     ] = None,
     data_root: DataRoot = None,
+    weights: Annotated[
+        Text,
+        typer.Option(
+            "--weights", metavar="FILE|RUN", help="Begin with these weights, as far as they fit."
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change any field of the recipe."),
@@ -41,16 +51,42 @@ def train(
     resume: Annotated[
         Path | None, typer.Option("--resume", metavar="RUN", help="Go on with a stopped Run.")
     ] = None,
+    find_lr: Annotated[
+        bool,
+        typer.Option("--find-lr", help="Only try learning rates, draw the curve, suggest one."),
+    ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at the first picture that cannot be read.")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Train a network and leave a Run; with no argument, lenet5 on digits."""
+    processes = processes_of(os.environ)
+    if find_lr and processes.world_size > 1:
+        with taking_part(processes):
+            raise ConfigError("--find-lr runs in one process, without torchrun")
+    if find_lr:
+        if resume is not None or name is not None:
+            raise ConfigError("--find-lr leaves no Run: it goes with neither --resume nor --name")
+        find_rate(
+            data,
+            model=model,
+            recipe=recipe,
+            batch=batch,
+            device=device,
+            seed=seed,
+            out=out,
+            data_root=data_root,
+            strict=strict or None,
+            weights=weights,
+            settings=settings or (),
+            as_json=as_json,
+        )
+        return
     from convolens.cli.progress import Display
     from convolens.workbench.train import train as work
 
-    with Display() as display:
+    with taking_part(processes), Display(quiet=not processes.is_first) as display:
         run = work(
             data,
             model=model,
@@ -63,10 +99,14 @@ def train(
             name=name,
             data_root=data_root,
             strict=strict or None,
+            weights=weights,
             settings=settings or (),
             resume=resume,
             notify=display,
+            processes=processes,
         )
+    if not processes.is_first:
+        return
     summary = run.summary()
     if as_json:
         print(json.dumps(summary))

@@ -1,7 +1,7 @@
 """Words that several verbs share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -9,6 +9,14 @@ RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A folder that `tra
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Device = Annotated[
     str | None, typer.Option("--device", metavar="auto|cpu|cuda", help="Where to compute.")
+]
+Tta = Annotated[
+    Literal["none", "flip", "crops"] | None,
+    typer.Option(
+        "--tta",
+        help="Average over views: a picture and its mirror image, or ten crops.",
+        show_default="the Run's",
+    ),
 ]
 DataRoot = Annotated[
     Path | None,

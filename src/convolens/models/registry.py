@@ -9,6 +9,7 @@ from torch import nn
 
 from convolens.errors import ConfigError, near_matches
 from convolens.models.lenet import lenet5
+from convolens.models.resnet9 import resnet9
 from convolens.models.simple_convnet import simple_convnet
 from convolens.models.small_convnet import small_convnet
 
@@ -47,6 +48,11 @@ MODELS = table(
             builder=simple_convnet,
             input_size=(1, 28, 28),
             description="Conv-ReLU-Pool-Affine-ReLU-Affine (Saito 2016, chapter 7)",
+        ),
+        ModelEntry(
+            builder=resnet9,
+            input_size=(3, 32, 32),
+            description="a shallow, wide residual network for 32 px (Page 2018)",
         ),
         ModelEntry(
             builder=small_convnet,

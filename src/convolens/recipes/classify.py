@@ -1,6 +1,7 @@
 """Recipes for classification: one function for each family of datasets."""
 
 from convolens.data.augment import AugmentConfig
+from convolens.train.average import AverageConfig
 from convolens.train.config import Config, DataConfig, LossConfig, ModelConfig
 from convolens.train.optimizer import OptimizerConfig
 from convolens.train.schedule import ScheduleConfig
@@ -55,6 +56,23 @@ def colour32(data: str = "cifar10") -> Config:
         schedule=ScheduleConfig(name="onecycle"),
         loss=LossConfig(label_smoothing=0.1),
         augment=AugmentConfig(shift=0.125, flip=0.5, padding="reflect"),
+    )
+
+
+def cifar10_fast(data: str = "cifar10") -> Config:
+    """A shallow residual network for CIFAR-10: meant for 94 % in the least time."""
+    # Page (2018), parts 4 and 8; all pictures train, so the last weights, averaged, are tested.
+    return Config(
+        data=DataConfig(name=data, val_fraction=0.0),
+        model=ModelConfig(name="resnet9"),
+        epochs=15,
+        batch_size=512,
+        tta="flip",
+        optimizer=OptimizerConfig(name="nesterov", lr=0.4, momentum=0.9, weight_decay=5e-4),
+        schedule=ScheduleConfig(name="onecycle", peak=0.2, anneal="linear"),
+        loss=LossConfig(label_smoothing=0.2),
+        augment=AugmentConfig(shift=0.125, flip=0.5, cutout=0.25, padding="reflect"),
+        average=AverageConfig(decay=0.99),
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from convolens.data.augment import Share
 from convolens.data.base import Split
 from convolens.visual.figure import Figure
 
@@ -38,12 +39,22 @@ class Task(Protocol):
         ...
 
     def prepare(
-        self, pixels: Tensor, targets: Any, generator: torch.Generator | None
+        self,
+        pixels: Tensor,
+        targets: Any,
+        generator: torch.Generator | None,
+        share: Share | None = None,
     ) -> tuple[Tensor, Any]:
-        """Uint8 pictures and targets as the network takes them; augmented given a generator."""
+        """Uint8 pictures and targets as the network takes them; augmented given a generator.
+
+        `share` says which pictures of a larger batch these are, so that each gets the random
+        numbers that it would get if all were prepared together.
+        """
         ...
 
-    def loss(self, outputs: Any, targets: Any) -> Tensor: ...
+    def loss(self, outputs: Any, targets: Any) -> Tensor:
+        """The mean over the pictures of a batch."""
+        ...
 
     def batch_metrics(self, outputs: Any, targets: Any) -> dict[str, float]:
         """Cheap metrics of one training batch, for the progress bar and `metrics.csv`."""

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from convolens.data.augment import AugmentConfig, augment, mix
-from convolens.data.base import Split
+from convolens.data.augment import AugmentConfig, Share, augment, mix
+from convolens.data.base import MemoryPictures, Split
 from convolens.errors import DataError
 from convolens.tasks.base import Meter
 from convolens.visual.confusion import confusion
@@ -87,16 +87,20 @@ class Classify:
         return labels[indices]
 
     def prepare(
-        self, pixels: Tensor, targets: Tensor, generator: torch.Generator | None
+        self,
+        pixels: Tensor,
+        targets: Tensor,
+        generator: torch.Generator | None,
+        share: Share | None = None,
     ) -> tuple[Tensor, Tensor]:
         mean = torch.tensor(self.mean, device=pixels.device).view(-1, 1, 1)
         std = torch.tensor(self.std, device=pixels.device).view(-1, 1, 1)
         if generator is None:
             return torch.addcmul(-mean / std, pixels.float(), 1 / (255 * std)), targets
-        x = augment(pixels, generator, self.augmentation, fill=self.fill)
+        x = augment(pixels, generator, self.augmentation, fill=self.fill, share=share)
         if self.augmentation.mixup or self.augmentation.cutmix:
             one_hot = F.one_hot(targets, len(self.class_names)).float()
-            x, targets = mix(x, one_hot, generator, self.augmentation)
+            x, targets = mix(x, one_hot, generator, self.augmentation, share=share)
         return (x - mean) / std, targets
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -112,7 +116,8 @@ class Classify:
     def figures(self, meter: Meter, split: Split) -> Sequence[Figure]:
         seen = cast("ClassifyMeter", meter)
         labels = self.targets(split, torch.arange(len(split)))
-        wrong = torch.nonzero(seen.predicted != labels).flatten()
+        # Of a picture that could not be read there is no prediction: −1.
+        wrong = torch.nonzero((seen.predicted != labels) & (seen.predicted >= 0)).flatten()
         worst = wrong[seen.probability[wrong].argsort(descending=True, stable=True)]
         shown = worst[:MAX_MISTAKES]
         return [
@@ -150,9 +155,11 @@ def channel_statistics(split: Split, *, sample: int = 5000) -> tuple[list[float]
     """Mean and standard deviation per channel of a split's pixels in [0, 1].
 
     Args:
-        sample: pictures looked at, evenly spread over the split.
+        sample: pictures looked at, evenly spread over the split; at most 500 from disk.
     Returns: means and standard deviations, one of each per channel; a constant channel has 1.
     """
+    if not isinstance(split.pictures, MemoryPictures):
+        sample = min(sample, 500)  # each has to be decoded
     step = max(1, len(split) // sample)
     indices = torch.arange(0, len(split), step)[:sample]
     channels = split.pictures.batch(indices[:1]).shape[1]

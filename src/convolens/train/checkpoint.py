@@ -46,7 +46,11 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         RunError: when the file is missing, is no safetensors file, or was changed in any byte
             that matters.
     """
-    data = read_bytes(path)
+    return parse_tensors(read_bytes(path), path)
+
+
+def parse_tensors(data: bytes, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Does what `load_tensors` does, with what was read from `path`."""
     try:
         tensors = load(data)
         metadata = _metadata(data)

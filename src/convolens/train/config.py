@@ -2,13 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from convolens.data.augment import AugmentConfig
+from convolens.data.folder import MEMORY_LIMIT_BYTES
 from convolens.errors import ConfigError
+from convolens.train.average import AverageConfig
+from convolens.train.bounds import check_number
 from convolens.train.optimizer import OptimizerConfig
 from convolens.train.penalty import PenaltyConfig
 from convolens.train.schedule import ScheduleConfig
+
+Tta = Literal["none", "flip", "crops"]
 
 
 def require(condition: bool, field_name: str, expected: str, received: object) -> None:
@@ -31,6 +36,10 @@ class DataConfig:
         strict: stop at the first picture that cannot be read.
         seed: of datasets that are drawn, and of the choice of validation pictures; apart from
             the training's, so that trainings with different seeds see the same splits.
+        workers: threads that decode pictures which do not fit in memory; 0 decodes between the
+            steps, -1 takes one for each processor. The batches are the same.
+        memory_bytes: pictures of a folder or an archive that take more, decoded, are decoded
+            each time they are wanted.
     """
 
     name: str
@@ -40,8 +49,12 @@ class DataConfig:
     val_fraction: float = 0.1
     strict: bool = False
     seed: int = 0
+    workers: int = -1
+    memory_bytes: int = MEMORY_LIMIT_BYTES
 
     def __post_init__(self) -> None:
+        require(self.workers >= -1, "data.workers", "at least -1", self.workers)
+        require(self.memory_bytes >= 0, "data.memory_bytes", "at least 0", self.memory_bytes)
         require(0 <= self.val_fraction < 1, "data.val_fraction", "in [0, 1)", self.val_fraction)
         size = self.image_size
         require(size is None or size >= 1, "data.image_size", "at least 1", size)
@@ -81,6 +94,20 @@ class CheckpointConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StopConfig:
+    """Ending before the last epoch, where validation no longer becomes better.
+
+    Args:
+        patience: epochs to wait for a better value of the task's metric; 0 never ends early.
+    """
+
+    patience: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.patience >= 0, "stop.patience", "at least 0", self.patience)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """One training, completely.
 
@@ -90,6 +117,16 @@ class Config:
         epochs: passes over the training pictures.
         batch_size: pictures in one step; the pictures of an epoch that do not fill a batch
             wait for the next epoch.
+        accumulate: parts into which a batch is split; their gradients are added up before the
+            step, so that a batch needs the memory of one part. Batch norm sees the parts.
+        clip_norm: greatest length of the gradient of all parameters, penalties included; a
+            longer one is shortened to it; 0 is off.
+        freeze: parameters that do not learn, as patterns of names: "stage1.*,conv1.*".
+        weights: a weights file or a Run whose weights training begins with, as far as their
+            names and shapes fit; None begins with random ones.
+        tta: views of a picture over which test and prediction average: "none", "flip" (it and
+            its mirror image) or "crops" (ten crops).
+        tensorboard: write event files for TensorBoard beside the other files of the Run.
         device: "auto", "cpu" or "cuda".
         plan: "auto" runs as fast as the machine allows; "reference" is PyTorch's default
             (NCHW, float32).
@@ -101,6 +138,12 @@ class Config:
     seed: int = 0
     epochs: int = 10
     batch_size: int = 128
+    accumulate: int = 1
+    clip_norm: float = 0.0
+    freeze: str = ""
+    weights: str | None = None
+    tta: Tta = "none"
+    tensorboard: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
     plan: Literal["auto", "reference"] = "auto"
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -108,11 +151,16 @@ class Config:
     penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    average: AverageConfig = field(default_factory=AverageConfig)
+    stop: StopConfig = field(default_factory=StopConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
     def __post_init__(self) -> None:
         require(self.epochs >= 1, "epochs", "at least 1", self.epochs)
         require(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
+        require(self.accumulate >= 1, "accumulate", "at least 1", self.accumulate)
+        check_number("clip_norm", self.clip_norm, least=0)
         require(0 <= self.seed < 2**63, "seed", "in [0, 2^63)", self.seed)
+        require(self.tta in get_args(Tta), "tta", "none, flip or crops", self.tta)
         require(self.device in ("auto", "cpu", "cuda"), "device", "auto, cpu or cuda", self.device)
         require(self.plan in ("auto", "reference"), "plan", "auto or reference", self.plan)

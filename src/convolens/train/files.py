@@ -10,6 +10,7 @@ from typing import Any
 
 from convolens.errors import RunError
 
+_TOKEN_BYTES = 8
 _NO_ROOM = "Free some space there, or write somewhere else."
 _NOT_ALLOWED = "Write to a folder that is yours."
 # Why the system refused, in words a person knows, and what to do about it.
@@ -38,7 +39,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         RunError: when it cannot be written; the old file is then as it was.
     """
     # Short and beside the target: a rename is atomic only within one file system.
-    aside = path.parent / f".{secrets.token_hex(8)}.tmp"
+    aside = path.parent / f".{secrets.token_hex(_TOKEN_BYTES)}.tmp"
     try:
         try:
             _write_new(aside, data)
@@ -86,6 +87,13 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _refusal(path, error) from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes the files that a killed process was writing, in a folder and those below it."""
+    for aside in folder.rglob(f".{'[0-9a-f]' * 2 * _TOKEN_BYTES}.tmp"):
+        with contextlib.suppress(OSError):
+            aside.unlink()
 
 
 def read_bytes(path: Path) -> bytes:

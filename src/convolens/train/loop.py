@@ -2,25 +2,31 @@
 
 import math
 import time
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from convolens.data import new_problems
 from convolens.data.base import Split
-from convolens.data.loader import Batch, batches
-from convolens.errors import ConfigError, ConvolensError
+from convolens.data.loader import batches
+from convolens.errors import ConvolensError
 from convolens.tasks.base import Meter, Task
+from convolens.train.average import WeightAverage
+from convolens.train.batch_norm import share_batch_norm
 from convolens.train.checkpoint import save_tensors
-from convolens.train.config import Config
+from convolens.train.distributed import ALONE, Processes
 from convolens.train.events import EpochEnded, Noted, Notify, Started, Stepped
-from convolens.train.optimizer import make_optimizer, needs_closure
-from convolens.train.penalty import add_penalty_gradient, penalised_parameters, penalty
+from convolens.train.freeze import learn
+from convolens.train.job import Job, epoch_order
+from convolens.train.optimizer import make_optimizer
 from convolens.train.plan import Plan
-from convolens.train.run import RunFolder
 from convolens.train.schedule import factor, set_learning_rate
 from convolens.train.state import Progress, load_state, save_state
+from convolens.train.step import take_step
 from convolens.train.stop import StoppedError, StopRequest
 
 EVAL_BATCH_SIZE = 500
@@ -33,58 +39,34 @@ class DivergedError(ConvolensError):
     exit_status = 1
 
 
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """All that one training works on."""
+@dataclass
+class Learner:
+    """What changes as a training goes, beside the network."""
 
-    config: Config
-    model: nn.Module
-    task: Task
-    train: Split
-    val: Split | None
-    plan: Plan
-    folder: RunFolder
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return len(self.train) // self.config.batch_size
-
-
-def check_batch_size(config: Config, num_train: int) -> None:
-    """Raises ConfigError when the training pictures do not fill one batch."""
-    if config.batch_size > num_train:
-        raise ConfigError(
-            f"batch_size {config.batch_size} is larger than the {num_train} training pictures",
-            f"Choose --batch {num_train} or less.",
-        )
-
-
-def step_seed(seed: int, stream: int, index: int) -> int:
-    """A seed for one step or epoch that shares no bits with its neighbours' (SplitMix64)."""
-    z = (seed * 0x9E3779B97F4A7C15 + stream * 0xD1B54A32D192ED03 + index + 1) * 0x9E3779B97F4A7C15
-    z &= 2**64 - 1
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
-    return (z ^ (z >> 31)) >> 1
-
-
-def epoch_order(seed: int, epoch: int, num_train: int) -> Tensor:
-    """The order of the training pictures in one epoch."""
-    generator = torch.Generator().manual_seed(step_seed(seed, 1, epoch))
-    return torch.randperm(num_train, generator=generator)
+    optimizer: Optimizer
+    progress: Progress
+    average: WeightAverage | None
+    saved_s: float = field(default_factory=time.monotonic)
 
 
 def fit(job: Job, notify: Notify, stop: StopRequest, *, resume: bool = False) -> Progress:
-    """Trains until the last epoch, and leaves weights, metrics and state in the Run's folder.
+    """Trains to the end, and leaves weights, metrics and state in the Run's folder.
+
+    The end is the last epoch, or the one before which validation had not become better for
+    `stop.patience` epochs.
 
     Raises:
         StoppedError: when a stop was requested; the state is saved.
         DivergedError: when the loss is not finite; the last saved state stays.
     """
+    job.processes.spread(job.model)
+    share_batch_norm(job.model, job.processes)
     optimizer = make_optimizer(job.model, job.config.optimizer)
+    decay = job.config.average.decay
+    average = WeightAverage(job.model, decay) if decay else None
     progress = Progress()
     if resume:
-        progress, passed_over = load_state(job.folder, job.model, optimizer)
+        progress, passed_over = load_state(job.folder, job.model, optimizer, average, job.processes)
         for text in passed_over:
             notify(Noted(text=text))
     total = job.steps_per_epoch * job.config.epochs
@@ -96,31 +78,51 @@ def fit(job: Job, notify: Notify, stop: StopRequest, *, resume: bool = False) ->
             batch_size=job.config.batch_size,
         )
     )
-    while progress.step < total:
-        _run_epoch(job, optimizer, progress, notify, stop)
-    _save(job, optimizer, progress)
+    learner = Learner(optimizer, progress, average)
+    if progress.epoch_sums and progress.step % job.steps_per_epoch == 0:
+        _end_epoch(job, learner, notify, stop)  # a stop had come in the middle of it
+    while progress.step < total and not _has_stalled(job, progress):
+        _run_epoch(job, learner, notify, stop)
+    if progress.step < total:
+        notify(Noted(text=_stalled_text(job, progress)))
+    _save(job, learner)
     return progress
 
 
-def _run_epoch(
-    job: Job, optimizer: Optimizer, progress: Progress, notify: Notify, stop: StopRequest
-) -> None:
+def _has_stalled(job: Job, progress: Progress) -> bool:
+    patience = job.config.stop.patience
+    return 0 < patience <= progress.epochs_since_better
+
+
+def _stalled_text(job: Job, progress: Progress) -> str:
+    return (
+        f"stopped after epoch {len(progress.rows)} of {job.config.epochs}: validation "
+        f"{job.task.best_metric} has not become better than {progress.best:.4g} "
+        f"for {progress.epochs_since_better} epochs"
+    )
+
+
+def _run_epoch(job: Job, learner: Learner, notify: Notify, stop: StopRequest) -> None:
     """The rest of the epoch in which training stands."""
     config, per_epoch = job.config, job.steps_per_epoch
+    optimizer, progress, average = learner.optimizer, learner.progress, learner.average
     epoch, done = divmod(progress.step, per_epoch)
     order = epoch_order(config.seed, epoch, len(job.train))[: per_epoch * config.batch_size]
-    penalised = penalised_parameters(job.model)
+    own = job.processes.share(config.batch_size)
+    order = order.view(per_epoch, -1)[:, own.first : own.last].reshape(-1)
     sums = progress.epoch_sums = progress.epoch_sums if done else {}
-    job.model.train()
-    mark = saved = time.monotonic()
-    for batch in batches(job.train, order, config.batch_size, start=done):
+    learn(job.model)
+    mark = time.monotonic()
+    for batch in batches(job.train, order, len(own), start=done):
         rate = _set_rate(job, optimizer, progress.step)
-        metrics = _step(job, optimizer, penalised, batch, progress.step)
+        metrics = take_step(job, optimizer, batch, progress.step)
         if not math.isfinite(metrics["loss"]):
             raise DivergedError(
                 f"training diverged: the loss is {metrics['loss']} at step {progress.step}",
                 f"Lower the learning rate (it was {rate:.3g}): --set optimizer.lr=…",
             )
+        if average is not None:
+            average.update(progress.step)
         progress.step += 1
         now = time.monotonic()
         for name, value in (*metrics.items(), ("seconds", now - mark), ("wait", batch.wait_s)):
@@ -132,31 +134,40 @@ def _run_epoch(
             Stepped(
                 step=progress.step,
                 epoch=epoch + 1,
-                num_images=len(batch.indices),
+                num_images=config.batch_size,
                 metrics=averages,
             )
         )
-        if stop:
-            _save(job, optimizer, progress)
-            raise StoppedError(
-                f"stopped at epoch {epoch + 1} of {config.epochs}, step {progress.step}; saved",
-                f"Go on with: convolens train --resume {job.folder.path}",
-            )
-        last_of_epoch = progress.step % per_epoch == 0
-        if not last_of_epoch and _is_due(config, progress.step, now - saved):
-            _save(job, optimizer, progress)
-            saved = time.monotonic()
-    _end_epoch(job, progress, epoch, notify)
-    if _is_due(config, progress.step, time.monotonic() - saved):
-        _save(job, optimizer, progress)
+        if progress.step % per_epoch == 0:
+            break  # the epoch's validation belongs to what is saved
+        _stop_if_asked(job, learner, stop)
+        _save_if_due(job, learner)
+    _end_epoch(job, learner, notify, stop)
+    if progress.step < per_epoch * config.epochs:
+        _stop_if_asked(job, learner, stop)
+    _save_if_due(job, learner)
 
 
-def _is_due(config: Config, step: int, seconds_since: float) -> bool:
-    every_steps, every_seconds = config.checkpoint.every_steps, config.checkpoint.every_seconds
-    return bool(
-        (every_steps and step % every_steps == 0)
-        or (every_seconds and seconds_since >= every_seconds)
+def _stop_if_asked(job: Job, learner: Learner, stop: StopRequest) -> None:
+    if job.processes.any(bool(stop)):
+        _save_and_stop(job, learner)
+
+
+def _save_and_stop(job: Job, learner: Learner) -> NoReturn:
+    _save(job, learner)
+    step = learner.progress.step
+    epoch = -(-step // job.steps_per_epoch)
+    raise StoppedError(
+        f"stopped at epoch {epoch} of {job.config.epochs}, step {step}; saved",
+        f"Go on with: convolens train --resume {job.folder.path}",
     )
+
+
+def _save_if_due(job: Job, learner: Learner) -> None:
+    wanted, since = job.config.checkpoint, time.monotonic() - learner.saved_s
+    by_steps = wanted.every_steps and learner.progress.step % wanted.every_steps == 0
+    if by_steps or (wanted.every_seconds and since >= wanted.every_seconds):
+        _save(job, learner)
 
 
 def _set_rate(job: Job, optimizer: Optimizer, step: int) -> float:
@@ -167,57 +178,59 @@ def _set_rate(job: Job, optimizer: Optimizer, step: int) -> float:
     return float(optimizer.param_groups[0]["lr"])
 
 
-def _step(
-    job: Job, optimizer: Optimizer, penalised: list[nn.Parameter], batch: Batch, step: int
-) -> dict[str, float]:
-    """One step of the optimizer; returns the loss and metrics before it."""
-    seed = step_seed(job.config.seed, 2, step)
-    generator = torch.Generator().manual_seed(seed)
-    targets = job.task.targets(job.train, batch.indices)
-    pixels, targets = job.task.prepare(
-        batch.pixels.to(job.plan.device), targets.to(job.plan.device), generator
-    )
-    pixels = job.plan.arrange(pixels)
-    seen: list[dict[str, float]] = []
+def evaluate(
+    model: nn.Module,
+    task: Task,
+    split: Split,
+    plan: Plan,
+    processes: Processes = ALONE,
+    stop: StopRequest | None = None,
+) -> Meter:
+    """One pass over a split without learning.
 
-    def closure() -> Tensor:
-        job.plan.seed(seed)  # dropout is the same each time an optimizer asks
-        optimizer.zero_grad(set_to_none=True)
-        with job.plan.autocast():
-            outputs = job.model(pixels)
-        loss = job.task.loss(outputs, targets)
-        loss.backward()  # type: ignore[no-untyped-call]
-        add_penalty_gradient(penalised, job.config.penalty)
-        if not seen:
-            seen.append({"loss": float(loss.detach()), **job.task.batch_metrics(outputs, targets)})
-        if needs_closure(job.config.optimizer):  # a line search compares losses, penalty included
-            return loss.detach() + penalty(penalised, job.config.penalty).detach()
-        return loss
+    Several processes take turns, a batch each, and all of them end with the meter that one
+    process would have.
 
-    optimizer.step(closure)  # type: ignore[arg-type]
-    return seen[0]
-
-
-def evaluate(model: nn.Module, task: Task, split: Split, plan: Plan) -> Meter:
-    """One pass over a split without learning."""
+    Raises:
+        StoppedError: when a stop was requested; several processes go on to the end.
+    """
     meter = task.meter(len(split))
-    was_training = model.training
+    numbers = range(processes.rank, -(-len(split) // EVAL_BATCH_SIZE), processes.world_size)
+    chunks = torch.split(torch.arange(len(split)), EVAL_BATCH_SIZE)
+    order = torch.cat([torch.arange(0), *(chunks[number] for number in numbers)])
+    found: dict[str, Tensor] = {}
+    modes = [(module, module.training) for module in model.modules()]  # frozen norms have theirs
     model.eval()
     try:
         with torch.inference_mode():
-            for batch in batches(split, torch.arange(len(split)), EVAL_BATCH_SIZE):
+            for batch in batches(split, order, EVAL_BATCH_SIZE, damaged="drop"):
                 targets = task.targets(split, batch.indices).to(plan.device)
                 pixels, targets = task.prepare(batch.pixels.to(plan.device), targets, None)
                 with plan.autocast():
                     outputs = model(plan.arrange(pixels))
-                meter.update(batch.indices, outputs, targets)
+                if processes.world_size == 1:
+                    meter.update(batch.indices, outputs, targets)
+                    if stop and batch.indices[-1] < len(split) - 1:
+                        raise StoppedError("stopped before the metrics were complete")
+                    continue
+                place = f"{int(batch.indices[0]):012d}"
+                found |= {f"{place}.indices": batch.indices, f"{place}.outputs": outputs}
+                found[f"{place}.targets"] = targets
+            parts = processes.gather(found) if processes.world_size > 1 else {}
+            for name in sorted(name for name in parts if name.endswith(".indices")):
+                place = name.removesuffix("indices")
+                outputs, targets = parts[f"{place}outputs"], parts[f"{place}targets"]
+                meter.update(parts[name], outputs.to(plan.device), targets.to(plan.device))
     finally:
-        model.train(was_training)
+        for module, was_training in modes:
+            module.training = was_training
     return meter
 
 
-def _end_epoch(job: Job, progress: Progress, epoch: int, notify: Notify) -> None:
+def _end_epoch(job: Job, learner: Learner, notify: Notify, stop: StopRequest) -> None:
     """Validates, keeps the best weights, writes the epoch's row."""
+    progress, average = learner.progress, learner.average
+    epoch = progress.step // job.steps_per_epoch - 1
     sums = progress.epoch_sums
     row: dict[str, float | int] = {
         "epoch": epoch + 1,
@@ -230,25 +243,41 @@ def _end_epoch(job: Job, progress: Progress, epoch: int, notify: Notify) -> None
     }
     score = float(epoch)
     if job.val is not None:
-        metrics = evaluate(job.model, job.task, job.val, job.plan).metrics()
+        try:
+            with average.in_place() if average is not None else nullcontext():
+                meter = evaluate(job.model, job.task, job.val, job.plan, job.processes, stop)
+        except StoppedError:
+            _save_and_stop(job, learner)
+        metrics = meter.metrics()
         row |= {f"val_{name}": value for name, value in metrics.items()}
         score = metrics[job.task.best_metric]
+    for problem in new_problems(job.train.pictures):
+        notify(Noted(text=f"left out, since it cannot be read: {problem.where}: {problem.why}"))
     progress.seconds += sums["seconds"]
     progress.epoch_sums = {}
     progress.rows.append(row)
+    progress.epochs_since_better = 0 if score > progress.best else progress.epochs_since_better + 1
     if score >= progress.best:  # of two equals the one that was trained longer
         progress.best, progress.best_epoch = score, epoch + 1
-        _save_weights(job, "best", epoch + 1)
-    job.folder.write_metrics(progress.rows)
+        _save_weights(job, average, "best", epoch + 1)
+    if job.processes.is_first:
+        job.folder.write_metrics(progress.rows)
     notify(EpochEnded(epoch=epoch + 1, row=row))
 
 
-def _save(job: Job, optimizer: Optimizer, progress: Progress) -> None:
+def _save(job: Job, learner: Learner) -> None:
     """Saves where training stands: the state to go on from, and the weights to use now."""
-    save_state(job.folder, job.model, optimizer, progress)
-    _save_weights(job, "last", -(-progress.step // job.steps_per_epoch))
+    learner.saved_s = time.monotonic()
+    if not job.processes.is_first:
+        return
+    progress, average = learner.progress, learner.average
+    save_state(job.folder, job.model, learner.optimizer, progress, average)
+    _save_weights(job, average, "last", -(-progress.step // job.steps_per_epoch))
 
 
-def _save_weights(job: Job, which: str, epoch: int) -> None:
+def _save_weights(job: Job, average: WeightAverage | None, which: str, epoch: int) -> None:
+    if not job.processes.is_first:
+        return
     meta = {"model": job.config.model.name, "epoch": epoch}
-    save_tensors(job.folder.weights_file(which), job.model.state_dict(), meta)
+    tensors = job.model.state_dict() if average is None else average.tensors
+    save_tensors(job.folder.weights_file(which), tensors, meta)

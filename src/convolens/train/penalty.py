@@ -28,6 +28,10 @@ class PenaltyConfig:
         check_number("penalty.l1", self.l1, least=0)
         check_number("penalty.l2", self.l2, least=0)
 
+    @property
+    def is_on(self) -> bool:
+        return bool(self.l1 or self.l2)
+
 
 def is_weight(parameter: Tensor) -> bool:
     """Whether a parameter is a weight, and not a bias or a norm's scale and shift.

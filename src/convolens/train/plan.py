@@ -5,12 +5,16 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from convolens.data.root import cache_folder
 from convolens.errors import UnavailableError
+from convolens.nn.kernels.build import load_library, why_unavailable
+from convolens.nn.kernels.rewrite import apply_kernels
 
 CLEARLY = 1.4  # far from any ratio that noise could move across
 
@@ -25,16 +29,25 @@ class Plan:
         device: "cpu" or "cuda".
         precision: of convolutions and matrix products; weights and losses stay float32.
         channels_last: whether volumes lie in memory as (N, H, W, C).
+        kernels: whether layers that our own kernels fit are computed by them.
     """
 
     device: str
     precision: Precision
     channels_last: bool
+    kernels: bool = False
 
     def place(self, model: nn.Module) -> nn.Module:
-        """Moves a network to the device and into the memory layout, in place."""
+        """Moves a network to the device and into the memory layout, in place.
+
+        Where the plan wants our kernels and they cannot be had here, the stock operations
+        compute the same within rounding.
+        """
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        return model.to(device=self.device, memory_format=layout)  # type: ignore[call-overload, no-any-return]
+        model.to(device=self.device, memory_format=layout)  # type: ignore[call-overload]
+        if self.kernels and self.device == "cpu" and why_no_kernels() is None:
+            apply_kernels(model, load_library(_kernel_folder()))
+        return model
 
     def arrange(self, pixels: Tensor) -> Tensor:
         """Puts a batch of pictures into the memory layout."""
@@ -55,6 +68,15 @@ class Plan:
 
     def to_json(self) -> Mapping[str, Any]:
         return asdict(self)
+
+
+def why_no_kernels() -> str | None:
+    """Says in one sentence why our own kernels cannot be used here; None when they can."""
+    return why_unavailable(_kernel_folder())
+
+
+def _kernel_folder() -> Path:
+    return cache_folder() / "kernels"
 
 
 def choose_device(wanted: str) -> str:
@@ -96,16 +118,11 @@ def _bfloat16_gain(size: int = 512, times: int = 15) -> float:
     return least[torch.float32] / least[torch.bfloat16]
 
 
-def choose_plan(wanted: str, device: str) -> Plan:
-    """The plan for "auto" or "reference" on a device that `choose_device` gave."""
-    if wanted == "reference":
-        return Plan(device=device, precision="float32", channels_last=False)
-    precision: Precision = "bfloat16" if has_fast_bfloat16(device) else "float32"
-    return Plan(device=device, precision=precision, channels_last=True)
-
-
 def plan_from_json(tree: Mapping[str, Any], device: str) -> Plan:
     """The plan that a Run was trained with, on a device that may be another."""
     return Plan(
-        device=device, precision=tree["precision"], channels_last=bool(tree["channels_last"])
+        device=device,
+        precision=tree["precision"],
+        channels_last=bool(tree["channels_last"]),
+        kernels=bool(tree["kernels"]),
     )

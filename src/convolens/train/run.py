@@ -11,10 +11,11 @@ from typing import Any
 
 from convolens.errors import ConvolensError, RunError
 from convolens.train.config import Config
-from convolens.train.files import read_json, write_json, write_text
+from convolens.train.files import make_folder, read_json, remove_leftovers, write_json, write_text
 from convolens.train.settings import from_json
 
 FORMAT = 1
+PARTS = ("weights", "state", "figures")
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,16 @@ class RunFolder:
             raise RunError(f"{self.config_file} is damaged: {error.message}") from error
         return config, tree["found"]
 
+    def repair(self) -> None:
+        """Makes the folders that a kill or a copy has left out, and removes half-written files.
+
+        Raises:
+            RunError: when a folder cannot be made.
+        """
+        for part in PARTS:
+            make_folder(self.path / part)
+        remove_leftovers(self.path)
+
     def discard(self) -> None:
         """Removes the folder and all that is in it."""
         shutil.rmtree(self.path, ignore_errors=True)
@@ -143,7 +154,7 @@ def create_run_folder(out: Path, name: str | None, stem: str) -> RunFolder:
     try:
         out.mkdir(parents=True, exist_ok=True)
         path = _claim(out, name, stem)
-        for part in ("weights", "state", "figures"):
+        for part in PARTS:
             (path / part).mkdir()
     except FileExistsError as error:
         if name is not None and (out / name).exists():

@@ -59,6 +59,7 @@ class Choice:
         batch_size: pictures in the measured pass.
         seconds: how long the measuring took.
         from_cache: whether an earlier training of the same shape measured it.
+        missing: what this machine lacks to try more, in one sentence.
     """
 
     plan: Plan
@@ -66,6 +67,7 @@ class Choice:
     batch_size: int = 0
     seconds: float = 0.0
     from_cache: bool = False
+    missing: str | None = None
 
     @property
     def speedup(self) -> float:
@@ -81,7 +83,9 @@ class Choice:
             *(["own kernels"] if self.plan.kernels else []),
         ]
         source = "from an earlier run" if self.from_cache else f"measured in {self.seconds:.1f} s"
-        return f"plan: {', '.join(words)}; {self.speedup:.1f} times the default's speed ({source})"
+        lack = f"; without own kernels: {self.missing}" if self.missing else ""
+        speed = f"{self.speedup:.1f} times the default's speed ({source})"
+        return f"plan: {', '.join(words)}; {speed}{lack}"
 
 
 def candidates(device: str, kernels: bool) -> list[Plan]:
@@ -166,7 +170,7 @@ class _Runner:
         self.gradient = torch.zeros(0)
         self._targets, self._loss_of = targets, loss_of
         try:
-            self._model = plan.place(copy.deepcopy(network), inputs[:1]).train()
+            self._model = plan.place(copy.deepcopy(network)).train()
             self._inputs = plan.arrange(inputs.to(plan.device))
             self._targets = targets.to(plan.device)
             self._pass()

@@ -5,5 +5,15 @@ from convolens.visual.curves import curves
 from convolens.visual.figure import Figure, Pixels, png_bytes
 from convolens.visual.filters import filters
 from convolens.visual.mistakes import worst_mistakes
+from convolens.visual.rate import rate_curve
 
-__all__ = ["Figure", "Pixels", "confusion", "curves", "filters", "png_bytes", "worst_mistakes"]
+__all__ = [
+    "Figure",
+    "Pixels",
+    "confusion",
+    "curves",
+    "filters",
+    "png_bytes",
+    "rate_curve",
+    "worst_mistakes",
+]

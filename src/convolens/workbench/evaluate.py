@@ -1,50 +1,177 @@
-"""`eval`: the metrics of a Run on the test split."""
+"""`eval`: the metrics of a Run, or of several together, on the test split."""
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast, overload
 
-from convolens.errors import DataError
+import torch
+from torch import Tensor, nn
+
+from convolens.data.base import Dataset, Split
+from convolens.errors import ConfigError, DataError
+from convolens.tasks.classify import ClassifyMeter
+from convolens.train.config import DataConfig, Tta
 from convolens.train.loop import evaluate as evaluate_split
 from convolens.workbench.material import load
 from convolens.workbench.run import Run
+from convolens.workbench.views import mean_log_probability, with_views
+
+RunWord = str | Path | Run
 
 
-def evaluate(
-    run: str | Path | Run,
+@dataclass(frozen=True, kw_only=True)
+class Ensemble:
+    """The metrics of several Runs on the same pictures.
+
+    Args:
+        metrics: of the mean of their probabilities.
+        each: of each Run by itself, in their order.
+    """
+
+    metrics: Mapping[str, float]
+    each: tuple[Mapping[str, float], ...]
+
+
+@overload
+def evaluate(  # type: ignore[overload-overlap]  # a str is a Sequence of str, and names one Run
+    run: RunWord,
     data: str | None = None,
     *,
     data_root: str | Path | None = None,
     device: str | None = None,
-) -> dict[str, float]:
-    """The metrics of a Run's network on a test split.
+    tta: Tta | None = None,
+) -> dict[str, float]: ...
+
+
+@overload
+def evaluate(
+    run: Sequence[RunWord],
+    data: str | None = None,
+    *,
+    data_root: str | Path | None = None,
+    device: str | None = None,
+    tta: Tta | None = None,
+) -> Ensemble: ...
+
+
+def evaluate(
+    run: RunWord | Sequence[RunWord],
+    data: str | None = None,
+    *,
+    data_root: str | Path | None = None,
+    device: str | None = None,
+    tta: Tta | None = None,
+) -> dict[str, float] | Ensemble:
+    """The metrics of a Run's network on a test split, or of several networks together.
 
     Args:
-        run: a Run or its folder.
+        run: a Run or its folder, or several, whose probabilities are averaged.
         data: another dataset with the same classes; None is the Run's own.
         data_root: where named datasets are; None is where they were.
         device: "cpu" or "cuda"; None is the Run's.
-    Returns: metrics by name; on the Run's own data and machine, those of its training to the
-        last digit.
+        tta: views of a picture that are averaged: "none", "flip" or "crops"; None is the Run's.
+    Returns: metrics by name, for one Run; on its own data and machine they are those of its
+        training to the last digit. An Ensemble for several.
     Raises:
         DataError: when the dataset's classes are not the Run's.
-        RunError: when the Run is damaged.
+        ConfigError: when several Runs have other classes or other test pictures.
+        RunError: when a Run is damaged.
     """
-    opened = Run.open(run)
-    wanted = opened.config.data
-    format = opened.format
-    wanted = replace(wanted, channels=format.channels, image_size=format.size[0])
+    if isinstance(run, str | Path | Run):
+        opened = Run.open(run)
+        test = _dataset(opened, _wanted(opened, data, data_root)).test
+        return _outputs(opened, test, device, tta)[0]
+    runs = [Run.open(word) for word in run]
+    if not runs:
+        raise ConfigError("eval needs at least one Run")
+    for other in runs[1:]:
+        if other.task.class_names != runs[0].task.class_names:
+            raise ConfigError(
+                f"Runs that are evaluated together need the same classes: {runs[0].path} has "
+                f"{_listed(runs[0].task.class_names)}, {other.path} has "
+                f"{_listed(other.task.class_names)}"
+            )
+    return _evaluate_together(runs, data, data_root, device, tta)
+
+
+def _evaluate_together(
+    runs: Sequence[Run],
+    data: str | None,
+    data_root: str | Path | None,
+    device: str | None,
+    tta: Tta | None,
+) -> Ensemble:
+    """Each Run sees the same pictures in its own picture format."""
+    datasets: dict[DataConfig, Dataset] = {}
+    tests: list[Split] = []
+    for run in runs:
+        wanted = _wanted(run, data, data_root)
+        if wanted not in datasets:
+            datasets[wanted] = _dataset(run, wanted)
+        tests.append(datasets[wanted].test)
+        # Two folders may hold other pictures under the same names, so both are compared.
+        first = _wanted(runs[0], data, data_root)
+        if wanted.name != first.name or [*tests[-1].names] != [*tests[0].names]:
+            raise ConfigError(
+                f"Runs that are evaluated together need the same test pictures, "
+                f"{runs[0].path} and {run.path} have others",
+                "Name a dataset after the Runs: convolens eval RUN RUN DATA",
+            )
+    found = [_outputs(run, test, device, tta) for run, test in zip(runs, tests, strict=True)]
+    task = runs[0].task
+    meter = task.meter(len(tests[0]))
+    # A picture that cannot be read was left out; NaN stands in its row.
+    together = mean_log_probability([outputs for _, outputs in found])
+    seen = torch.nonzero(together.isfinite().all(dim=1)).flatten()
+    meter.update(seen, together[seen], task.targets(tests[0], seen))
+    return Ensemble(metrics=meter.metrics(), each=tuple(metrics for metrics, _ in found))
+
+
+def _wanted(run: Run, data: str | None, data_root: str | Path | None) -> DataConfig:
+    wanted = run.config.data
+    wanted = replace(wanted, channels=run.format.channels, image_size=run.format.size[0])
     if data is not None:
         wanted = replace(wanted, name=data)
     if data_root is not None:
         wanted = replace(wanted, root=str(Path(data_root).absolute()))
-    dataset = load(replace(opened.config, data=wanted))
-    if dataset.class_names != opened.task.class_names:
+    return wanted
+
+
+def _dataset(run: Run, wanted: DataConfig) -> Dataset:
+    dataset = load(replace(run.config, data=wanted))
+    if dataset.class_names != run.task.class_names:
         raise DataError(
             f"{dataset.name} has the classes {_listed(dataset.class_names)}, "
-            f"the Run was trained on {_listed(opened.task.class_names)}"
+            f"the Run was trained on {_listed(run.task.class_names)}"
         )
-    network = opened.network(device)
-    return evaluate_split(network, opened.task, dataset.test, opened.plan(device)).metrics()
+    return dataset
+
+
+def _outputs(
+    run: Run, test: Split, device: str | None, tta: Tta | None
+) -> tuple[dict[str, float], Tensor]:
+    """A Run's metrics, and its logits (N, K); NaN for a picture that could not be read."""
+    network = _Remembering(with_views(run.network(device), tta or run.config.tta))
+    meter = evaluate_split(network, run.task, test, run.plan(device))
+    logits = torch.full((len(test), len(run.task.class_names)), float("nan"))
+    # Batches come in the order of the pictures, so the k-th row is the k-th picture seen.
+    logits[cast("ClassifyMeter", meter).predicted >= 0] = torch.cat(network.outputs)
+    return meter.metrics(), logits
+
+
+class _Remembering(nn.Module):
+    """The same network, whose outputs are kept."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.outputs: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.network(x)
+        self.outputs.append(output.float().cpu())
+        return output
 
 
 def _listed(names: tuple[str, ...], most: int = 5) -> str:

@@ -12,6 +12,7 @@ from convolens import __version__
 from convolens.data.base import Dataset
 from convolens.tasks.base import Task
 from convolens.train.plan import Plan
+from convolens.train.trials import Choice, to_json
 
 MAX_PROBLEMS = 5
 
@@ -43,8 +44,8 @@ def notes_of(dataset: Dataset) -> list[str]:
     return texts
 
 
-def environment(plan: Plan) -> dict[str, Any]:
-    """Versions, machine and plan."""
+def environment(choice: Choice) -> dict[str, Any]:
+    """Versions, machine, the plan, and what was measured to choose it."""
     return {
         "convolens": __version__,
         "python": sys.version.split()[0],
@@ -52,7 +53,7 @@ def environment(plan: Plan) -> dict[str, Any]:
         "numpy": np.__version__,
         "platform": platform.platform(),
         "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
-        "cuda": torch.cuda.get_device_name() if plan.device == "cuda" else None,
+        "cuda": torch.cuda.get_device_name() if choice.plan.device == "cuda" else None,
         "threads": torch.get_num_threads(),
-        "plan": dict(plan.to_json()),
+        **to_json(choice),
     }

@@ -13,7 +13,11 @@ from convolens.data.splits import carve_validation
 from convolens.errors import ConfigError
 from convolens.tasks.classify import Classify, channel_statistics
 from convolens.train.config import Config
+from convolens.train.events import Noted, Notify
+from convolens.train.freeze import freeze
 from convolens.train.plan import Plan
+from convolens.train.run import RunFolder
+from convolens.train.transfer import transfer
 from convolens.workbench.network import build_network
 
 
@@ -38,6 +42,8 @@ def load(config: Config) -> Dataset:
         channels=wanted.channels,
         strict=wanted.strict,
         seed=wanted.seed,
+        memory_limit_bytes=wanted.memory_bytes,
+        workers=wanted.workers,
     )
     if dataset.val is None and wanted.val_fraction > 0:
         dataset = carve_validation(dataset, wanted.val_fraction, wanted.seed)
@@ -62,12 +68,40 @@ def make_task(config: Config, dataset: Dataset) -> Classify:
 
 
 def initial_network(config: Config, dataset: Dataset) -> nn.Module:
-    """The network before its first step; the seed decides its weights."""
+    """The network before its first step: its weights by the seed, what is frozen, frozen."""
     torch.manual_seed(config.seed)
     height, width = dataset.format.size
-    return build_network(
+    network = build_network(
         config.model.name,
         config.model.options,
         num_classes=len(dataset.class_names),
         input_size=(dataset.format.channels, height, width),
     )
+    freeze(network, config.freeze)
+    return network
+
+
+def load_initial_weights(network: nn.Module, config: Config, notify: Notify) -> None:
+    """Gives the network the weights that the configuration names, if it names any.
+
+    Raises:
+        RunError: when they cannot be read, or none of them fits.
+    """
+    if config.weights is not None:
+        file = weights_of(config.weights)
+        notify(Noted(text=f"{file}: {transfer(network, file).describe()}"))
+
+
+def weights_of(word: str) -> Path:
+    """The file that a person names by itself or by its Run: a Run's best weights, or its last.
+
+    Raises:
+        RunError: when it is neither a file nor a Run.
+    """
+    path = Path(word)
+    if not path.is_dir():
+        return path
+    folder = RunFolder(path)
+    folder.read_config()
+    best, last = (folder.weights_file(which) for which in ("best", "last"))
+    return best if best.is_file() else last

@@ -1,5 +1,6 @@
 """How a training will run on this machine: measured on its own network and pictures."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,7 +10,7 @@ from convolens.data.base import Dataset
 from convolens.data.root import cache_folder
 from convolens.tasks.base import Task
 from convolens.train.config import Config
-from convolens.train.plan import Plan
+from convolens.train.plan import Plan, why_no_kernels
 from convolens.train.trials import Choice, candidates, choose_by_trial
 
 
@@ -36,7 +37,7 @@ def choose_plan(
         task.targets(dataset.train, indices),
         torch.Generator().manual_seed(0),
     )
-    return choose_by_trial(
+    choice = choose_by_trial(
         network,
         plans_for(device),
         inputs,
@@ -44,8 +45,9 @@ def choose_plan(
         task.loss,
         cache=cache or cache_folder(),
     )
+    return replace(choice, missing=why_no_kernels() if device == "cpu" else None)
 
 
 def plans_for(device: str) -> list[Plan]:
     """The plans worth trying on a device of this machine."""
-    return candidates(device, kernels=False)
+    return candidates(device, kernels=device == "cpu" and why_no_kernels() is None)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from convolens.data.picture import PictureFormat, fit_with_inversion, read_picture
+from convolens.data.picture import PictureFormat, read_as
 from convolens.errors import DataError
 from convolens.tasks.classify import Classify
 from convolens.train.plan import Plan
@@ -59,7 +59,7 @@ def predict_pictures(
     found: list[Prediction] = []
     for start in range(0, len(images), BATCH_SIZE):
         part = images[start : start + BATCH_SIZE]
-        fitted = [fit_with_inversion(read_picture(path), format) for path in part]
+        fitted = [read_as(path, format) for path in part]
         pixels = torch.stack([pixels for pixels, _ in fitted]).to(plan.device)
         inputs, _ = task.prepare(pixels, torch.zeros(len(part), dtype=torch.int64), None)
         with torch.inference_mode(), plan.autocast():

@@ -12,12 +12,13 @@ from convolens.data.picture import PictureFormat
 from convolens.errors import RunError
 from convolens.tasks.classify import Classify, classify_from_json
 from convolens.train.checkpoint import load_weights
-from convolens.train.config import Config
+from convolens.train.config import Config, Tta
 from convolens.train.files import read_json
 from convolens.train.plan import Plan, choose_device, plan_from_json
 from convolens.train.run import RunFolder
 from convolens.workbench.network import build_network
 from convolens.workbench.predict import Prediction, predict_pictures
+from convolens.workbench.views import with_views
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +91,7 @@ class Run:
             "task": self.config.task,
             "model": self.config.model.name,
             "dataset": self.facts["dataset"],
-            "epochs": self.config.epochs,
+            "epochs": test.get("epochs", self.config.epochs),
             "seconds": test["seconds"],
             "metrics": {f"test_{name}": value for name, value in test["metrics"].items()},
         }
@@ -138,7 +139,11 @@ class Run:
         return self.plan(device).place(net).eval()
 
     def predict(
-        self, *images: str | Path, top: int = 5, device: str | None = None
+        self,
+        *images: str | Path,
+        top: int = 5,
+        device: str | None = None,
+        tta: Tta | None = None,
     ) -> list[Prediction]:
         """What the network says of pictures of any size and colour.
 
@@ -146,13 +151,16 @@ class Run:
             images: files.
             top: how many labels to give for each picture.
             device: "cpu" or "cuda"; None is the Run's.
+            tta: views of a picture that are averaged: "none", "flip" or "crops"; None is the
+                Run's.
         Returns: a Prediction for each picture, in their order.
         Raises:
             DataError: when a picture cannot be read.
         """
         plan = self.plan(device)
+        network = with_views(self.network(device), tta or self.config.tta)
         return predict_pictures(
-            self.network(device), self.task, plan, self.format, [Path(p) for p in images], top
+            network, self.task, plan, self.format, [Path(p) for p in images], top
         )
 
     def __repr__(self) -> str:
@@ -160,7 +168,11 @@ class Run:
 
 
 def predict(
-    run: str | Path | Run, *images: str | Path, top: int = 5, device: str | None = None
+    run: str | Path | Run,
+    *images: str | Path,
+    top: int = 5,
+    device: str | None = None,
+    tta: Tta | None = None,
 ) -> list[Prediction]:
     """Does what `Run.predict` does, for a Run or its folder."""
-    return Run.open(run).predict(*images, top=top, device=device)
+    return Run.open(run).predict(*images, top=top, device=device, tta=tta)

@@ -1,25 +1,40 @@
 """`train`: a dataset, a network and a recipe become a Run."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from torch import nn
+
+from convolens.data.base import Dataset
 from convolens.data.registry import dataset_names
 from convolens.data.root import cache_folder
-from convolens.errors import ConfigError, RunError
+from convolens.errors import ConfigError, DataError, RunError
 from convolens.recipes.registry import find_recipe
+from convolens.tasks.base import Task
+from convolens.train.board import check_tensorboard
 from convolens.train.config import Config, ModelConfig
+from convolens.train.distributed import ALONE, Processes, check_share
 from convolens.train.events import Noted, Notify, ignore
 from convolens.train.files import write_json
-from convolens.train.loop import check_batch_size
+from convolens.train.job import check_job
 from convolens.train.optimizer import resolved
-from convolens.train.plan import choose_device, choose_plan
+from convolens.train.plan import choose_device, plan_from_json
 from convolens.train.run import RunFolder, check_out, check_run_name, create_run_folder
 from convolens.train.settings import apply_settings, to_json
 from convolens.train.state import state_files
 from convolens.train.stop import stop_signals
+from convolens.train.trials import Choice
 from convolens.workbench.facts import environment, facts_of, notes_of
-from convolens.workbench.material import Material, initial_network, load, make_task
+from convolens.workbench.material import (
+    Material,
+    initial_network,
+    load,
+    load_initial_weights,
+    make_task,
+)
+from convolens.workbench.planning import choose_plan
 from convolens.workbench.run import Run
 from convolens.workbench.work import work
 
@@ -37,9 +52,11 @@ def train(
     name: str | None = None,
     data_root: str | Path | None = None,
     strict: bool | None = None,
+    weights: str | Path | None = None,
     settings: Sequence[str] = (),
     resume: str | Path | None = None,
     notify: Notify = ignore,
+    processes: Processes = ALONE,
 ) -> Run:
     """Trains a network on a dataset and leaves a Run.
 
@@ -51,10 +68,14 @@ def train(
         out: the folder in which the Run's folder is made.
         name: the Run's name; None makes one of dataset, model and a number.
         data_root: where named datasets are; None is a cache folder of the user's.
+        weights: a weights file, or a Run whose best weights training begins with; a head for
+            another number of classes begins anew.
         settings: "key=value" for any field of the recipe, such as "optimizer.lr=0.05".
         resume: a stopped Run to go on with; it has its own recipe, so that beside it only
-            `device`, `data_root` and `notify` may be given.
+            `device`, `data_root`, `notify` and `processes` may be given.
         notify: is told of every step, epoch and note.
+        processes: which of several processes this one is; all of them call this function with
+            the same words, inside `convolens.train.distributed.joined`.
     Returns: the Run, trained and tested.
     Raises:
         ConvolensError: when a word, a value or the data is wrong; no Run is left behind.
@@ -62,6 +83,7 @@ def train(
     Example:
         >>> run = train("digits", model="lenet5", epochs=1)  # doctest: +SKIP
     """
+    notify = notify if processes.is_first else ignore
     if resume is not None:
         own: dict[str, object] = {
             "data": data,
@@ -71,82 +93,221 @@ def train(
             "batch": batch,
         }
         own |= {"seed": seed, "name": name, "strict": strict, "settings": settings or None}
+        own |= {"weights": weights}
         given = [key for key, value in own.items() if value is not None]
         if given:
             raise ConfigError(
                 f"a Run goes on with its own recipe: {', '.join(given)} cannot be given with resume"
             )
-        return _resume(resume, device=device, data_root=data_root, notify=notify)
+    else:
+        check_run_name(name)
+        resume = _lost(Path(out), name, processes)
+    if resume is not None:
+        return _resume(
+            resume, device=device, data_root=data_root, notify=notify, processes=processes
+        )
+    config = configure(
+        data,
+        model=model,
+        recipe=recipe,
+        epochs=epochs,
+        batch=batch,
+        device=device,
+        seed=seed,
+        data_root=data_root,
+        strict=strict,
+        weights=weights,
+        settings=settings,
+    )
+    chosen = batch is not None or any(s.startswith("batch_size") for s in settings)
+    check_out(Path(out))
+    material, choice = prepare(config, notify, shrink_batch=not chosen, processes=processes)
+    config, dataset = material.config, material.dataset
+    facts = facts_of(dataset, material.task, choice.plan)
+    # Until there is a Run to save, a signal ends training at once.
+    with stop_signals() as stop:
+        stem = f"{dataset.name}-{config.model.name.rpartition(':')[2]}"
+        folder = _begin_folder(Path(out), name, stem, processes)
+        try:
+            if processes.is_first:
+                folder.write_config(to_json(config), facts)
+                write_json(folder.env_file, environment(choice))
+            work(material, folder, notify, stop, resume=False, processes=processes)
+        except BaseException:
+            if processes.is_first and not state_files(folder):
+                folder.discard()
+            raise
+    return Run.open(folder.path) if processes.is_first else Run(folder, config, facts)
+
+
+def _lost(out: Path, name: str | None, processes: Processes) -> Path | None:
+    """The Run with which processes go on that were started again because one was lost."""
+    if name is None or not processes.restarts:
+        return None
+    folder = RunFolder(out / name)
+    begun = processes.any(folder.config_file.is_file())
+    if not begun and processes.is_first:
+        folder.discard()
+    return folder.path if begun else None
+
+
+def _begin_folder(out: Path, name: str | None, stem: str, processes: Processes) -> RunFolder:
+    """The new Run's folder, which process 0 makes and names."""
+    path = str(create_run_folder(out, name, stem).path) if processes.is_first else ""
+    return RunFolder(
+        Path(
+            processes.broadcast(path.encode(errors="surrogateescape")).decode(
+                errors="surrogateescape"
+            )
+        )
+    )
+
+
+def configure(
+    data: str | None,
+    *,
+    model: str | None,
+    recipe: str | None,
+    epochs: int | None,
+    batch: int | None,
+    device: str | None,
+    seed: int | None,
+    data_root: str | Path | None,
+    strict: bool | None,
+    weights: str | Path | None,
+    settings: Sequence[str],
+) -> Config:
+    """The complete configuration of the words that `train` takes."""
     word = _absolute(data or "digits")
     root = Path(data_root) if data_root is not None else cache_folder()
     config = find_recipe(recipe, word)
     config = _override(config, model, epochs, batch, device, seed, strict)
     config = replace(config, data=replace(config.data, root=str(root.absolute())))
     config = apply_settings(config, settings)
-    config = replace(config, optimizer=resolved(config.optimizer))
-    with stop_signals() as stop:
-        check_run_name(name)
-        check_out(Path(out))
-        device = choose_device(config.device)
+    if weights is not None:
+        config = replace(config, weights=str(weights))
+    if config.weights is not None:
+        config = replace(config, weights=str(Path(config.weights).absolute()))
+    return replace(config, optimizer=resolved(config.optimizer))
+
+
+def prepare(
+    config: Config, notify: Notify, *, shrink_batch: bool, processes: Processes = ALONE
+) -> tuple[Material, Choice]:
+    """All that a training of a configuration works on, and how its plan was chosen.
+
+    Args:
+        notify: is told of what a person should know before training begins.
+        shrink_batch: whether a batch may be made as small as a small dataset.
+    """
+    if config.tensorboard:
+        check_tensorboard()
+    device = choose_device(config.device)
+    dataset = _load_together(config, processes)
+    for text in notes_of(dataset):
+        notify(Noted(text=text))
+    if shrink_batch and config.batch_size > len(dataset.train):
+        config = replace(config, batch_size=len(dataset.train))
+        notify(Noted(text=f"the training pictures make one batch of {config.batch_size}"))
+    check_job(config, len(dataset.train), has_val=dataset.val is not None)
+    check_share(processes, config.batch_size, config.accumulate)
+    task = make_task(config, dataset)
+    network = initial_network(config, dataset)
+    load_initial_weights(network, config, notify)
+    choice = _choose_together(config, dataset, task, network, device, processes)
+    notify(Noted(text=choice.describe()))
+    material = Material(
+        config=config, dataset=dataset, task=task, network=network, plan=choice.plan
+    )
+    return material, choice
+
+
+def _load_together(config: Config, processes: Processes) -> Dataset:
+    """The dataset of a configuration, the same one in every process.
+
+    Raises:
+        DataError: when one process has found other data than process 0.
+    """
+    if config.data.name in dataset_names():  # which may have to be downloaded
+        with processes.one_first():
+            dataset = load(config)
+    else:
         dataset = load(config)
-        for text in notes_of(dataset):
-            notify(Noted(text=text))
-        plan = choose_plan(config.plan, device)
-        chosen = batch is not None or any(s.startswith("batch_size") for s in settings)
-        if not chosen and config.batch_size > len(dataset.train):
-            config = replace(config, batch_size=len(dataset.train))
-            notify(Noted(text=f"the training pictures make one batch of {config.batch_size}"))
-        check_batch_size(config, len(dataset.train))
-        task = make_task(config, dataset)
-        network = initial_network(config, dataset)
-        stem = f"{dataset.name}-{config.model.name.rpartition(':')[2]}"
-        folder = create_run_folder(Path(out), name, stem)
-        try:
-            folder.write_config(to_json(config), facts_of(dataset, task, plan))
-            write_json(folder.env_file, environment(plan))
-            material = Material(
-                config=config, dataset=dataset, task=task, network=network, plan=plan
-            )
-            work(material, folder, notify, stop, resume=False)
-        except BaseException:
-            if not state_files(folder):
-                folder.discard()
-            raise
-    return Run.open(folder.path)
+    found = {"classes": dataset.class_names, "train": len(dataset.train), "test": len(dataset.test)}
+    own = json.dumps(found).encode()
+    if processes.broadcast(own) != own:
+        raise DataError(
+            f"process {processes.rank} has found other data than process 0: {dataset.name} has "
+            f"{len(dataset.train)} training and {len(dataset.test)} test pictures of "
+            f"{len(dataset.class_names)} classes here",
+            "Every machine needs the same pictures.",
+        )
+    return dataset
+
+
+def _choose_together(
+    config: Config,
+    dataset: Dataset,
+    task: Task,
+    network: nn.Module,
+    device: str,
+    processes: Processes,
+) -> Choice:
+    """The plan that process 0 chooses, since two measurements may differ."""
+    if not processes.is_first:
+        return Choice(plan=plan_from_json(json.loads(processes.broadcast(b"")), device))
+    choice = choose_plan(config, dataset, task, network, device)
+    processes.broadcast(json.dumps(dict(choice.plan.to_json())).encode())
+    return choice
 
 
 def _absolute(word: str) -> str:
     """A dataset's name as it is; a folder as it can be found from anywhere."""
-    if word in dataset_names() or not Path(word).exists():
+    is_pattern = "{" in word
+    if word in dataset_names() or not (Path(word).exists() or is_pattern):
         return word
     return str(Path(word).absolute())
 
 
 def _resume(
-    run: str | Path, *, device: str | None, data_root: str | Path | None, notify: Notify
+    run: str | Path,
+    *,
+    device: str | None,
+    data_root: str | Path | None,
+    notify: Notify,
+    processes: Processes,
 ) -> Run:
     """Goes on with a Run that was stopped or killed, and ends as if it had never been."""
     opened = Run.open(run)
     if opened.is_complete:
+        if processes.restarts:  # the process that was lost had nothing left to do
+            return opened
         raise RunError(
-            f"{opened.path} is complete: {opened.config.epochs} epochs are done",
+            f"{opened.path} is complete: {len(opened.rows)} epochs are done",
             "Train a longer one with --epochs.",
         )
     config = opened.config
+    if config.tensorboard:
+        check_tensorboard()
     if data_root is not None:
         config = replace(config, data=replace(config.data, root=str(Path(data_root).absolute())))
+    check_share(processes, config.batch_size, config.accumulate)
+    dataset = _load_together(config, processes)
+    plan = opened.plan(device)
+    task = make_task(config, dataset)
+    if facts_of(dataset, task, plan)["counts"] != opened.facts["counts"]:
+        raise RunError(
+            f"the dataset {dataset.name} has changed since {opened.path} began: expected "
+            f"{opened.facts['counts']}, found {facts_of(dataset, task, plan)['counts']}"
+        )
+    network = initial_network(config, dataset)
+    if not state_files(opened.folder):
+        load_initial_weights(network, config, notify)
+    material = Material(config=config, dataset=dataset, task=task, network=network, plan=plan)
+    if processes.is_first:
+        opened.folder.repair()
     with stop_signals() as stop:
-        dataset = load(config)
-        plan = opened.plan(device)
-        task = make_task(config, dataset)
-        if facts_of(dataset, task, plan)["counts"] != opened.facts["counts"]:
-            raise RunError(
-                f"the dataset {dataset.name} has changed since {opened.path} began: expected "
-                f"{opened.facts['counts']}, found {facts_of(dataset, task, plan)['counts']}"
-            )
-        network = initial_network(config, dataset)
-        material = Material(config=config, dataset=dataset, task=task, network=network, plan=plan)
-        work(material, RunFolder(opened.path), notify, stop, resume=True)
+        work(material, opened.folder, notify, stop, resume=True, processes=processes)
     return Run.open(opened.path)
 
 

@@ -8,24 +8,36 @@ from numpy.typing import NDArray
 from torch import nn
 
 from convolens.tasks.base import Meter
+from convolens.train.batch_norm import with_shared_batch_norm
+from convolens.train.board import Board
 from convolens.train.checkpoint import load_weights
+from convolens.train.distributed import ALONE, Processes
 from convolens.train.events import Notify
 from convolens.train.files import write_bytes, write_json
-from convolens.train.loop import Job, evaluate, fit
+from convolens.train.job import Job
+from convolens.train.loop import evaluate, fit
 from convolens.train.run import RunFolder
-from convolens.train.stop import StopRequest
+from convolens.train.stop import StoppedError, StopRequest
 from convolens.visual.curves import curves
 from convolens.visual.figure import Figure, png_bytes
 from convolens.visual.filters import filters
 from convolens.workbench.material import Material
+from convolens.workbench.views import with_views
 
 
 def work(
-    material: Material, folder: RunFolder, notify: Notify, stop: StopRequest, *, resume: bool
+    material: Material,
+    folder: RunFolder,
+    notify: Notify,
+    stop: StopRequest,
+    *,
+    resume: bool,
+    processes: Processes = ALONE,
 ) -> None:
     """Trains, tests the best weights, and writes results and figures into the Run's folder."""
     began = time.monotonic()
-    network = material.plan.place(material.network)
+    plan = with_shared_batch_norm(material.plan, material.network, processes)
+    network = plan.place(material.network)
     before = first_filters(network)
     job = Job(
         config=material.config,
@@ -33,18 +45,37 @@ def work(
         task=material.task,
         train=material.dataset.train,
         val=material.dataset.val,
-        plan=material.plan,
+        plan=plan,
         folder=folder,
+        processes=processes,
     )
-    progress = fit(job, notify, stop, resume=resume)
-    load_weights(network, folder.weights_file("best"))
-    meter = evaluate(network, material.task, material.dataset.test, material.plan)
+    on_board = material.config.tensorboard and processes.is_first
+    watch = Board(folder.path / "tensorboard", notify) if on_board else notify
+    try:
+        progress = fit(job, watch, stop, resume=resume)
+    finally:
+        if isinstance(watch, Board):
+            watch.close()
+    if processes.is_first:
+        load_weights(network, folder.weights_file("best"))
+    processes.spread(network)
+    tested = with_views(network, material.config.tta)
+    try:
+        meter = evaluate(tested, material.task, material.dataset.test, plan, processes, stop)
+    except StoppedError as error:
+        raise StoppedError(
+            "stopped in the test after the last epoch; saved",
+            f"Go on with: convolens train --resume {folder.path}",
+        ) from error
+    if not processes.is_first:
+        return
     write_figures(folder, _figures(material, network, before, meter, folder))
     write_json(
         folder.test_file,
         {
             "weights": "best",
             "epoch": progress.best_epoch,
+            "epochs": len(progress.rows),
             "seconds": round(time.monotonic() - began, 3),
             "metrics": meter.metrics(),
         },

@@ -1,0 +1,72 @@
+"""Averaging probabilities: over views of one picture, and over networks."""
+
+from collections.abc import Sequence
+from typing import get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from convolens.train.bounds import check_word
+from convolens.train.config import Tta
+
+ENLARGED = 8 / 7  # 256 px for crops of 224, as Krizhevsky et al. took them
+
+
+def with_views(network: nn.Module, tta: Tta) -> nn.Module:
+    """A network that averages its probabilities over views of each picture.
+
+    Source: Krizhevsky, Sutskever and Hinton (2012), section 4.1, for the ten crops.
+    Args:
+        network: gives logits (N, K).
+        tta: "none" gives the network itself; "flip" takes the picture and its mirror image;
+            "crops" takes the four corners and the centre, of the network's own size, of the
+            picture enlarged by 8/7, and the mirror images of these five.
+    Returns: a network that gives the logarithms of the mean probabilities (N, K).
+    Raises:
+        ConfigError: when `tta` is none of these words.
+    Deviates: the paper crops pictures of 256 px, ours are enlarged from the size that the
+        network takes, so that any picture can be cropped.
+    """
+    check_word("tta", tta, get_args(Tta))
+    return network if tta == "none" else _Views(network, tta)
+
+
+class _Views(nn.Module):
+    def __init__(self, network: nn.Module, tta: Tta) -> None:
+        super().__init__()
+        self.network = network
+        self.tta = tta
+
+    def forward(self, x: Tensor) -> Tensor:
+        views = [x] if self.tta == "flip" else five_crops(x)
+        outputs = [self.network(each) for view in views for each in (view, view.flip(3))]
+        return mean_log_probability(outputs)
+
+
+def five_crops(x: Tensor) -> list[Tensor]:
+    """Corners and centre of the picture enlarged by 8/7.
+
+    Shape: x (N, C, H, W) -> five of (N, C, H, W)
+    """
+    height, width = x.shape[2:]
+    size = (round(height * ENLARGED), round(width * ENLARGED))
+    large = F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+    down, right = size[0] - height, size[1] - width
+    corners = ((0, 0), (0, right), (down, 0), (down, right), (down // 2, right // 2))
+    return [large[:, :, top : top + height, left : left + width] for top, left in corners]
+
+
+def mean_log_probability(outputs: Sequence[Tensor]) -> Tensor:
+    """log((p_1 + … + p_M) / M), where p_m is the softmax of the m-th logits.
+
+    A softmax of the result gives the mean probabilities, so it serves wherever logits do.
+
+    Shape: M of (N, K) -> (N, K)
+    Example:
+        >>> logits = [torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, 100.0]])]
+        >>> mean_log_probability(logits).exp()
+        tensor([[0.2500, 0.7500]])
+    """
+    logs = torch.stack([output.float().log_softmax(dim=1) for output in outputs])
+    return logs.logsumexp(dim=0) - torch.log(torch.tensor(float(len(outputs))))
