@@ -3,7 +3,7 @@
     python benchmarks/kernels.py [NETWORK…]
 
 Each way to run has a process of its own, since the memory of the C library is set for a whole
-process; the steps of all ways alternate, and each table shows medians and their ratio to the
+process; the ways take turns of a few steps, and each table shows medians and their ratio to the
 first way, which is what PyTorch does by default. "memory" is `keep_freed_memory` besides.
 A step is zero_grad, forward, cross-entropy, backward and SGD with momentum, in float32.
 """
@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -36,6 +37,8 @@ from convolens.nn.kernels.batch_norm import stock_batch_norm
 from convolens.nn.kernels.conv_pool import stock_conv_pool
 from convolens.nn.kernels.max_pool import stock_max_pool
 
+STEPS = 4  # of a turn, after one that is not counted
+PAUSE_S = 0.02  # before a turn: idle threads of the process before go on spinning for a while
 WAYS = ("NCHW", "channels-last", "kernels", "kernels + memory")
 LAYERS = {
     "conv 1→30 5×5, relu, pool at 28": (128, 1, 30, 28, 5, 0),
@@ -90,14 +93,14 @@ def of_torchvision(name: str) -> Callable[[], nn.Module]:
     return make
 
 
-# What makes the network, the shape of a batch, and how many rounds.
+# What makes the network, the shape of a batch, and how many turns.
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int, int], int]] = {
-    "simple_convnet": (simple_convnet, (128, 1, 28, 28), 60),
-    "lenet": (lenet, (128, 1, 28, 28), 40),
-    "small_convnet": (lambda: small_convnet(10, 1, 28), (128, 1, 28, 28), 60),
-    "resnet20": (resnet20, (128, 3, 32, 32), 12),
-    "vgg11 at 64 px": (of_torchvision("vgg11"), (32, 3, 64, 64), 6),
-    "resnet18 at 224 px": (of_torchvision("resnet18"), (8, 3, 224, 224), 6),
+    "simple_convnet": (simple_convnet, (128, 1, 28, 28), 18),
+    "lenet": (lenet, (128, 1, 28, 28), 18),
+    "small_convnet": (lambda: small_convnet(10, 1, 28), (128, 1, 28, 28), 18),
+    "resnet20": (resnet20, (128, 3, 32, 32), 6),
+    "vgg11 at 64 px": (of_torchvision("vgg11"), (32, 3, 64, 64), 3),
+    "resnet18 at 224 px": (of_torchvision("resnet18"), (8, 3, 224, 224), 3),
 }
 
 
@@ -187,13 +190,15 @@ def compare_networks(names: list[str], cache: str) -> None:
         for turn in range(NETWORKS[name][2]):
             order = list(range(len(WAYS)))
             for i in order if turn % 2 else order[::-1]:
+                time.sleep(PAUSE_S)
                 workers[i][0].send("step")
-                seconds[i].append(workers[i][0].recv())
+                seconds[i] += workers[i][0].recv()
         medians = [1e3 * statistics.median(times) for times in seconds]
         cells = "".join(f"{f'{m:.2f} ({medians[0] / m:.2f}×)':>20}" for m in medians)
         thirds = []
         for part in range(3):
-            slow, fast = (statistics.median(times[part::3]) for times in (seconds[0], seconds[-1]))
+            third = slice(part * len(seconds[0]) // 3, (part + 1) * len(seconds[0]) // 3)
+            slow, fast = (statistics.median(times[third]) for times in (seconds[0], seconds[-1]))
             thirds.append(f"{slow / fast:.2f}")
         print(f"{name:20}{cells}   {' '.join(thirds)}", flush=True)
     for pipe, process in workers:
@@ -213,9 +218,11 @@ def work(pipe: Connection, way: str, cache: str) -> None:
                 step()
             pipe.send("ready")
             continue
-        start = time.perf_counter()
-        step()
-        pipe.send(time.perf_counter() - start)
+        times = [time.perf_counter()]
+        for _ in range(STEPS + 1):
+            step()
+            times.append(time.perf_counter())
+        pipe.send([end - start for start, end in pairwise(times[1:])])
 
 
 def prepare(name: str, way: str, cache: str) -> Callable[[], None]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from convolens.data.root import cache_folder
 from convolens.errors import UnavailableError
+from convolens.nn.kernels.allocator import keep_freed_memory
 from convolens.nn.kernels.build import load_library, why_unavailable
 from convolens.nn.kernels.rewrite import apply_kernels
 
@@ -45,6 +46,8 @@ class Plan:
         """
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         model.to(device=self.device, memory_format=layout)  # type: ignore[call-overload]
+        if self.device == "cpu" and self.channels_last:  # never for the reference
+            keep_freed_memory()
         if self.kernels and self.device == "cpu" and why_no_kernels() is None:
             apply_kernels(model, load_library(_kernel_folder()))
         return model
