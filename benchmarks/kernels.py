@@ -118,7 +118,8 @@ def main() -> None:
 
 
 def compare_layers(cache: Path) -> None:
-    """Forward and backward of single layers, channels-last on both sides."""
+    """Forward and backward of single layers, channels-last and with memory kept on both sides."""
+    keep_freed_memory()
     print(f"{'forward + backward [ms]':40} {'PyTorch':>9} {'kernel':>9} {'ratio':>7}")
     library = load_library(cache)
     for name, (N, C, K, side, kernel, padding) in LAYERS.items():
