@@ -187,8 +187,6 @@ def measure(name: str, steps: int, arms: argparse.Namespace) -> None:
         torch.manual_seed(0)
         return build().train()
 
-    with FlopCounterMode(display=False) as counter:
-        F.cross_entropy(fresh()(inputs), targets).backward()
     choice = choose_by_trial(
         fresh(), plans_for("cpu"), inputs, targets, F.cross_entropy, cache=arms.cache
     )
@@ -211,6 +209,8 @@ def measure(name: str, steps: int, arms: argparse.Namespace) -> None:
                 seconds[arm].append(time.perf_counter() - began)
     if arms.lightning:
         seconds["Lightning"] = lightning_step(fresh(), inputs, targets, steps)
+    with FlopCounterMode(display=False) as counter:
+        F.cross_entropy(fresh()(inputs), targets).backward()
     medians = {arm: statistics.median(values) for arm, values in seconds.items()}
     print(f"\n{name}, batch {batch} of {size}; {choice.describe()}")
     for arm, median in medians.items():

@@ -18,7 +18,7 @@ from convolens.train.files import make_folder, read_json, write_json
 from convolens.train.plan import Plan, Precision, has_fast_bfloat16
 
 BUDGET_S = 1.5
-MAX_ROUNDS = 7
+MAX_ROUNDS = 15
 MIN_GAIN = 1.08  # another plan is taken only if it is faster by more than noise
 # Largest relative difference from the reference's loss and gradients, by precision.
 BOUNDS: Mapping[Precision, tuple[float, float]] = {
