@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from convolens.errors import ConfigError, ShapeError
-from convolens.models.registry import COMMON, MODELS, ModelEntry, check_options, find_model, table
+from convolens.models.entry import ModelEntry
+from convolens.models.registry import COMMON, MODELS, check_options, find_model, table
 
 NAMES = sorted(MODELS)
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from convolens.errors import ConfigError
 from convolens.geometry import output_size
+from convolens.models.entry import ModelEntry
 
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}
 POOLINGS = {"average": nn.AvgPool2d, "max": nn.MaxPool2d}
@@ -72,3 +73,12 @@ def lenet5(
         ("fc3", nn.Linear(84, num_classes)),
     ]
     return nn.Sequential(OrderedDict(layers))
+
+
+ENTRIES = (
+    ModelEntry(
+        builder=lenet5,
+        input_size=(1, 32, 32),
+        description="LeNet-5 (LeCun et al. 1998): two convolutions, three affine layers",
+    ),
+)

@@ -1,29 +1,17 @@
 """The networks by name."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from torch import nn
-
 from convolens.errors import ConfigError, near_matches
-from convolens.models.lenet import lenet5
-from convolens.models.resnet9 import resnet9
-from convolens.models.simple_convnet import simple_convnet
-from convolens.models.small_convnet import small_convnet
+from convolens.models.entry import Builder, ModelEntry
+from convolens.models.lenet import ENTRIES as LENET
+from convolens.models.resnet9 import ENTRIES as RESNET9
+from convolens.models.simple_convnet import ENTRIES as SIMPLE_CONVNET
+from convolens.models.small_convnet import ENTRIES as SMALL_CONVNET
 
-Builder = Callable[..., nn.Module]
 COMMON = ("num_classes", "in_channels", "image_size")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelEntry:
-    """A network's builder and what a list of networks says about it."""
-
-    builder: Builder
-    input_size: tuple[int, int, int]
-    description: str
 
 
 def table(entries: Iterable[ModelEntry]) -> Mapping[str, ModelEntry]:
@@ -39,26 +27,10 @@ def table(entries: Iterable[ModelEntry]) -> Mapping[str, ModelEntry]:
 
 MODELS = table(
     (
-        ModelEntry(
-            builder=lenet5,
-            input_size=(1, 32, 32),
-            description="LeNet-5 (LeCun et al. 1998): two convolutions, three affine layers",
-        ),
-        ModelEntry(
-            builder=simple_convnet,
-            input_size=(1, 28, 28),
-            description="Conv-ReLU-Pool-Affine-ReLU-Affine (Saito 2016, chapter 7)",
-        ),
-        ModelEntry(
-            builder=resnet9,
-            input_size=(3, 32, 32),
-            description="a shallow, wide residual network for 32 px (Page 2018)",
-        ),
-        ModelEntry(
-            builder=small_convnet,
-            input_size=(3, 32, 32),
-            description="a small batch-normalised network, the default for 28 to 32 px",
-        ),
+        *LENET,
+        *SIMPLE_CONVNET,
+        *RESNET9,
+        *SMALL_CONVNET,
     )
 )
 

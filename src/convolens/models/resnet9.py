@@ -5,6 +5,7 @@ from collections import OrderedDict
 from torch import Tensor, nn
 
 from convolens.errors import ShapeError
+from convolens.models.entry import ModelEntry
 
 SMALLEST_SIDE = 8  # three halvings leave one pixel
 
@@ -101,3 +102,12 @@ def _conv(in_channels: int, filters: int, *, pool: bool = False) -> nn.Sequentia
     layers["norm"] = nn.BatchNorm2d(filters)
     layers["relu"] = nn.ReLU(inplace=True)
     return nn.Sequential(layers)
+
+
+ENTRIES = (
+    ModelEntry(
+        builder=resnet9,
+        input_size=(3, 32, 32),
+        description="a shallow, wide residual network for 32 px (Page 2018)",
+    ),
+)

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from torch import nn
 
 from convolens.geometry import output_size
+from convolens.models.entry import ModelEntry
 
 
 def simple_convnet(
@@ -62,3 +63,12 @@ def simple_convnet(
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
     return net
+
+
+ENTRIES = (
+    ModelEntry(
+        builder=simple_convnet,
+        input_size=(1, 28, 28),
+        description="Conv-ReLU-Pool-Affine-ReLU-Affine (Saito 2016, chapter 7)",
+    ),
+)

@@ -5,6 +5,7 @@ from collections import OrderedDict
 from torch import nn
 
 from convolens.geometry import output_size
+from convolens.models.entry import ModelEntry
 
 SMALLEST_POOLED_SIDE = 6
 
@@ -68,3 +69,12 @@ def _stage(in_channels: int, filters: int, kernel: int, *, pool: bool) -> nn.Seq
             relu=nn.ReLU(inplace=True),
         )
     )
+
+
+ENTRIES = (
+    ModelEntry(
+        builder=small_convnet,
+        input_size=(3, 32, 32),
+        description="a small batch-normalised network, the default for 28 to 32 px",
+    ),
+)

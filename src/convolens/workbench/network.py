@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from convolens.errors import ConfigError, ConvolensError, ShapeError, near_matches
-from convolens.models.registry import Builder, check_options, find_model
+from convolens.models.entry import Builder
+from convolens.models.registry import check_options, find_model
 
 TORCHVISION = "torchvision:"
 
