@@ -1,0 +1,237 @@
+"""Records operations where PyTorch dispatches them, with the memory that tensors hold meanwhile."""
+
+import weakref
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from convolens.analysis.graph import Call, Kind, Operation, Ref, Trace, Value
+from convolens.analysis.meta import RESULTS
+
+META = torch.device("meta")
+
+
+class Held:
+    """Bytes of storage that are alive, and the most that ever were."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self.peak_bytes = 0
+        self._known: dict[int, weakref.ref[Any]] = {}
+
+    def add(self, tensor: Tensor) -> None:
+        """Counts the tensor's storage until it is freed."""
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key in self._known:
+            return
+        size = storage.nbytes()
+
+        def free(_: Any) -> None:
+            del self._known[key]
+            self.bytes -= size
+
+        self._known[key] = weakref.ref(storage, free)
+        self.bytes += size
+        self.peak_bytes = max(self.peak_bytes, self.bytes)
+
+
+class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Records the operations that run while it is entered.
+
+    Args:
+        on_meta: whether the pass is without values: constants of a network that live elsewhere
+            are then taken to the meta device where they meet other tensors.
+    """
+
+    def __init__(self, *, on_meta: bool) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.trace = Trace()
+        self.stack: list[Call] = []
+        self.held = Held()
+        self.recording = True
+        self._on_meta = on_meta
+        self._fixed: dict[int, int] = {}  # id of a tensor that outlives the pass -> its value
+        self._kept: list[Tensor] = []
+        self._saved: dict[int, Any] = {}
+        self._own_storages: set[int] = set()
+        self._overwritten: dict[int, list[int]] = {}  # storage -> values written into a part of it
+
+    # --- what the pass starts from ---
+
+    def declare(self, tensor: Tensor, kind: Kind, name: str) -> int:
+        """Makes a tensor that exists before the pass a value."""
+        if id(tensor) not in self._fixed:
+            self._fixed[id(tensor)] = self._new_value(tensor, kind, name)
+            self._kept.append(tensor)
+            self.held.add(tensor)
+            if kind in ("parameter", "buffer"):
+                self._own_storages.add(tensor.untyped_storage()._cdata)
+        return self._fixed[id(tensor)]
+
+    def save(self, tensor: Tensor) -> Tensor:
+        """The hook for tensors that are saved for backward: counts each storage once."""
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key in self._own_storages or key in self._saved or not self.recording:
+            return tensor
+        self._saved[key] = weakref.ref(storage, lambda _: self._saved.pop(key, None))
+        size = storage.nbytes()
+        # An operation saves its arguments before it is dispatched, and its results after that.
+        call, operations = self.stack[-1], self.trace.operations
+        by = len(operations)
+        value = getattr(tensor, "_convolens_value", -1)
+        if (
+            call.operations
+            and operations[-1].call == call.index
+            and value in operations[-1].outputs
+        ):
+            by -= 1
+        call.saved_bytes[by] = call.saved_bytes.get(by, 0) + size
+        self.trace.saved_bytes += size
+        return tensor
+
+    def value_of(self, tensor: Tensor) -> int:
+        """The value that a tensor is now."""
+        fixed = self._fixed.get(id(tensor))
+        if fixed is not None:
+            return fixed
+        value: int | None = getattr(tensor, "_convolens_value", None)
+        if value is None:
+            value = self._new_value(tensor, "constant", "")
+            tensor._convolens_value = value  # type: ignore[attr-defined]
+        if self._overwritten:
+            value = self._as_overwritten(tensor, value)
+        return value
+
+    # --- while the pass runs ---
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if self._on_meta:
+            args, kwargs = _on_meta(args, kwargs)
+        refs = self._refs(args, kwargs) if self.recording else None
+        rule = RESULTS.get(func)
+        result = rule(*args, **kwargs) if rule is not None else NotImplemented
+        if result is NotImplemented:
+            result = func(*args, **kwargs)
+        for tensor in tensors_in(result):
+            self.held.add(tensor)
+        if refs is not None:
+            self._record(func, args, refs, result)
+        return result
+
+    def _refs(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], Mapping[str, Any], tuple[int, ...]]:
+        inputs: list[int] = []
+
+        def replace(argument: Any) -> Any:
+            if isinstance(argument, Tensor):
+                inputs.append(self.value_of(argument))
+                return Ref(inputs[-1])
+            if isinstance(argument, list | tuple):
+                return tuple(replace(item) for item in argument)
+            return argument
+
+        positional = tuple(replace(argument) for argument in args)
+        named = {key: replace(argument) for key, argument in kwargs.items()}
+        return positional, named, tuple(inputs)
+
+    def _record(self, func: Any, args: tuple[Any, ...], refs: Any, result: Any) -> None:
+        name = f"{func.namespace}.{func._opname}"
+        given = {id(argument) for argument in args if isinstance(argument, Tensor)}
+        outputs = []
+        for tensor in tensors_in(result):
+            value = self._new_value(tensor, "result", "")
+            outputs.append(value)
+            in_place = id(tensor) in given
+            if in_place and tensor.numel() * tensor.itemsize < tensor.untyped_storage().nbytes():
+                key = tensor.untyped_storage()._cdata
+                self._overwritten.setdefault(key, []).append(value)
+            if id(tensor) in self._fixed:
+                self._fixed[id(tensor)] = value
+            else:
+                tensor._convolens_value = value  # type: ignore[attr-defined]
+        call = self.stack[-1]
+        positional, named, inputs = refs
+        operation = Operation(
+            *(len(self.trace.operations), name, call.index),
+            *(positional, named, inputs, tuple(outputs)),
+        )
+        call.operations.append(operation.index)
+        self.trace.operations.append(operation)
+
+    def _new_value(self, tensor: Tensor, kind: Kind, name: str) -> int:
+        values = self.trace.values
+        values.append(Value(len(values), tuple(tensor.shape), tensor.dtype, kind, name))
+        return len(values) - 1
+
+    def _as_overwritten(self, tensor: Tensor, value: int) -> int:
+        """A new value where a part of the tensor's storage was written after it was read."""
+        writes = self._overwritten.get(tensor.untyped_storage()._cdata, ())
+        later = tuple(write for write in writes if write > value)
+        if not later:
+            return value
+        joined = self._new_value(tensor, "result", "")
+        inputs = (value, *later)
+        operation = Operation(
+            len(self.trace.operations),
+            "convolens.overwrite",
+            self.stack[-1].index,
+            tuple(map(Ref, inputs)),
+            {},
+            inputs,
+            (joined,),
+        )
+        self.stack[-1].operations.append(operation.index)
+        self.trace.operations.append(operation)
+        tensor._convolens_value = joined  # type: ignore[attr-defined]
+        return joined
+
+
+def tensors_in(result: Any) -> Iterator[Tensor]:
+    """The tensors of a nested result, in order."""
+    if isinstance(result, Tensor):
+        yield result
+    elif isinstance(result, list | tuple):
+        for item in result:
+            yield from tensors_in(item)
+    elif isinstance(result, Mapping):
+        for item in result.values():
+            yield from tensors_in(item)
+    elif hasattr(result, "__dataclass_fields__"):
+        for key in result.__dataclass_fields__:
+            yield from tensors_in(getattr(result, key))
+
+
+def _on_meta(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
+    """The arguments, all on the meta device where one of them is."""
+    devices = {t.device for t in tensors_in((*args, *kwargs.values()))}
+    if META not in devices or len(devices) == 1:
+        return args, kwargs
+
+    def move(argument: Any) -> Any:
+        if isinstance(argument, Tensor):
+            return argument if argument.device == META else _shadow(argument)
+        if isinstance(argument, list | tuple):
+            return type(argument)(move(item) for item in argument)
+        return argument
+
+    return tuple(move(a) for a in args), {key: move(a) for key, a in kwargs.items()}
+
+
+def _shadow(tensor: Tensor) -> Tensor:
+    """A tensor of the same form on the meta device; a plain number's rank-0 tensor is left."""
+    if tensor.dim() == 0:
+        return tensor
+    shadow = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=META)
+    value = getattr(tensor, "_convolens_value", None)
+    if value is not None:
+        shadow._convolens_value = value  # type: ignore[attr-defined]
+    return shadow
