@@ -1,6 +1,6 @@
 """The rows of a table of layers, out of a trace."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -60,17 +60,15 @@ def rows_of(trace: Trace) -> tuple[tuple[Row, ...], tuple[Uncounted, ...]]:
     """The rows in the order of execution, and what could not be counted."""
     uncounted: dict[str, Uncounted] = {}
     used: set[int] = set()
-    times: dict[str, int] = {}
     rows = []
-    for call, operations, is_leaf in _steps(trace, trace.calls[0]):
+    for step in _steps(trace):
         params = macs = flops = 0
-        for operation in operations:
+        for operation in step.operations:
             cost = cost_of(operation, trace)
             if cost is None:
                 known = uncounted.get(operation.name)
-                place = known.place if known else call.path
-                count = known.times + 1 if known else 1
-                uncounted[operation.name] = Uncounted(operation.name, count, place)
+                place, times = (known.place, known.times) if known else (step.call.path, 0)
+                uncounted[operation.name] = Uncounted(operation.name, times + 1, place)
             else:
                 macs += cost.macs
                 flops += cost.flops
@@ -78,55 +76,82 @@ def rows_of(trace: Trace) -> tuple[tuple[Row, ...], tuple[Uncounted, ...]]:
                 if trace.values[value].kind == "parameter" and value not in used:
                     used.add(value)
                     params += prod(trace.values[value].shape)
-        if not is_leaf and not params and not _is_shown(operations[0]):
-            continue
-        saved = (
-            sum(call.saved_bytes.values())
-            if is_leaf
-            else call.saved_bytes.get(operations[0].index, 0)
-        )
-        outputs = call.outputs if is_leaf else operations[0].outputs
-        kind = call.kind if is_leaf else operations[0].name.partition(".")[2].strip("_")
-        name = call.path if is_leaf else f"{call.path}.{kind}".lstrip(".")
-        times[name] = times.get(name, 0) + 1
         rows.append(
             Row(
-                name=name if times[name] == 1 else f"{name}#{times[name]}",
-                kind=kind,
-                output=trace.values[outputs[0]].shape[1:] if outputs else (),
+                name=step.name,
+                kind=step.kind,
+                output=trace.values[step.outputs[0]].shape[1:] if step.outputs else (),
                 params=params,
                 macs=macs,
                 flops=flops,
-                saved_bytes=saved,
-                operations=tuple(operation.index for operation in operations),
-                value=outputs[0] if outputs else -1,
-                call=call.index,
+                saved_bytes=step.saved_bytes,
+                operations=tuple([operation.index for operation in step.operations]),
+                value=step.outputs[0] if step.outputs else -1,
+                call=step.call.index,
             )
         )
     return tuple(rows), tuple(uncounted.values())
 
 
-def with_saved_bytes(rows: tuple[Row, ...], saved: Mapping[str, int]) -> tuple[Row, ...]:
-    """The rows with the bytes that each saves, by its name."""
-    return tuple(replace(row, saved_bytes=saved.get(row.name, 0)) for row in rows)
+def with_saved_bytes(rows: tuple[Row, ...], training: Trace) -> tuple[Row, ...]:
+    """The rows with what each saves in a pass for training, where the names are the same."""
+    saved = {step.name: step.saved_bytes for step in _steps(training)}
+    return tuple([replace(row, saved_bytes=saved.get(row.name, 0)) for row in rows])
 
 
-def _steps(trace: Trace, call: Call) -> Iterator[tuple[Call, list[Operation], bool]]:
-    """Every leaf call with its operations, and every operation that is in none, in order."""
+@dataclass(slots=True)
+class _Step:
+    """A leaf call with all that ran in it, or an operation outside of such."""
+
+    name: str
+    kind: str
+    call: Call
+    operations: list[Operation]
+    outputs: tuple[int, ...]
+    saved_bytes: int
+
+
+def _steps(trace: Trace) -> Iterator[_Step]:
+    """The steps in order, each with a name of its own."""
+    times: dict[str, int] = {}
+    for step in _unnamed_steps(trace, trace.calls[0]):
+        number = times[step.name] = times.get(step.name, 0) + 1
+        if number > 1:
+            step.name = f"{step.name}#{number}"
+        yield step
+
+
+def _unnamed_steps(trace: Trace, call: Call) -> Iterator[_Step]:
     if not call.children:
-        yield call, [trace.operations[index] for index in call.operations], True
+        operations = [trace.operations[index] for index in call.operations]
+        saved_bytes = sum(call.saved_bytes.values())
+        yield _Step(call.path, call.kind, call, operations, call.outputs, saved_bytes)
         return
-    children = [trace.calls[index] for index in call.children]
     position = 0
-    for child in children:
-        while position < len(call.operations) and call.operations[position] < child.begins:
-            yield call, [trace.operations[call.operations[position]]], False
+    for index in (*call.children, -1):
+        end = trace.calls[index].begins if index >= 0 else len(trace.operations)
+        first = position
+        while position < len(call.operations) and call.operations[position] < end:
             position += 1
-        yield from _steps(trace, child)
-    for index in call.operations[position:]:
-        yield call, [trace.operations[index]], False
+        yield from _own_steps(trace, call, call.operations[first:position])
+        if index >= 0:
+            yield from _unnamed_steps(trace, trace.calls[index])
 
 
-def _is_shown(operation: Operation) -> bool:
-    name = operation.name.partition(".")[2].strip("_")
-    return name not in FREE or operation.name in SHOWN_VIEWS
+def _own_steps(trace: Trace, call: Call, indices: list[int]) -> Iterator[_Step]:
+    """Operations of a call that has others in it; views go with the operation that they are for."""
+    views: list[Operation] = []
+    for index in indices:
+        operation = trace.operations[index]
+        kind = operation.name.partition(".")[2].strip("_")
+        views.append(operation)
+        if kind in FREE and operation.name not in SHOWN_VIEWS:
+            continue
+        saved_bytes = sum(call.saved_bytes.get(o.index, 0) for o in views)
+        name = f"{call.path}.{kind}".lstrip(".")
+        yield _Step(name, kind, call, views, operation.outputs, saved_bytes)
+        views = []
+    if any(trace.values[v].kind == "parameter" for o in views for v in o.inputs):
+        last = views[-1]
+        kind = last.name.partition(".")[2].strip("_")
+        yield _Step(f"{call.path}.{kind}".lstrip("."), kind, call, views, last.outputs, 0)

@@ -147,7 +147,7 @@ def summarize(
     training = _trace_training(net, arguments, ran, notes)
     rows, uncounted = rows_of(trace)
     if training is not None:
-        rows = with_saved_bytes(rows, {r.name: r.saved_bytes for r in rows_of(training)[0]})
+        rows = with_saved_bytes(rows, training)
     return Graph(
         model=label,
         inputs=tuple(trace.values[value].shape for value in trace.inputs),

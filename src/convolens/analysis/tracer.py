@@ -1,7 +1,8 @@
 """Records operations where PyTorch dispatches them, with the memory that tensors hold meanwhile."""
 
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from convolens.analysis.graph import Call, Kind, Operation, Ref, Trace, Value
 from convolens.analysis.meta import RESULTS
 
 META = torch.device("meta")
+PLAIN = frozenset({int, float, bool, str, type(None), torch.dtype, torch.device, torch.layout})
 
 
 class Held:
@@ -26,17 +28,19 @@ class Held:
         """Counts the tensor's storage until it is freed."""
         storage = tensor.untyped_storage()
         key = storage._cdata
-        if key in self._known:
+        known = self._known
+        if key in known:
             return
         size = storage.nbytes()
 
         def free(_: Any) -> None:
-            del self._known[key]
+            del known[key]
             self.bytes -= size
 
-        self._known[key] = weakref.ref(storage, free)
+        known[key] = weakref.ref(storage, free)
         self.bytes += size
-        self.peak_bytes = max(self.peak_bytes, self.bytes)
+        if self.bytes > self.peak_bytes:
+            self.peak_bytes = self.bytes
 
 
 class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -46,6 +50,11 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         on_meta: whether the pass is without values: constants of a network that live elsewhere
             are then taken to the meta device where they meet other tensors.
     """
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """False keeps PyTorch from importing its compiler, which takes 2 s."""
+        return False
 
     def __init__(self, *, on_meta: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -113,17 +122,22 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        if self._on_meta:
-            args, kwargs = _on_meta(args, kwargs)
         refs = self._refs(args, kwargs) if self.recording else None
         rule = RESULTS.get(func)
-        result = rule(*args, **kwargs) if rule is not None else NotImplemented
-        if result is NotImplemented:
-            result = func(*args, **kwargs)
-        for tensor in tensors_in(result):
+        try:
+            result = rule(*args, **kwargs) if rule is not None else NotImplemented
+            if result is NotImplemented:
+                result = func(*args, **kwargs)
+        except RuntimeError:
+            if not self._on_meta or not _is_mixed(args, kwargs):
+                raise
+            moved = _on_meta(kwargs.values())
+            result = func(*_on_meta(args), **dict(zip(kwargs, moved, strict=True)))
+        results = (result,) if type(result) is Tensor else tuple(tensors_in(result))
+        for tensor in results:
             self.held.add(tensor)
         if refs is not None:
-            self._record(func, args, refs, result)
+            self._record(func, args, refs, results)
         return result
 
     def _refs(
@@ -132,40 +146,51 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         inputs: list[int] = []
 
         def replace(argument: Any) -> Any:
-            if isinstance(argument, Tensor):
+            kind = type(argument)
+            if kind in PLAIN:
+                return argument
+            if kind is Tensor or isinstance(argument, Tensor):
                 inputs.append(self.value_of(argument))
                 return Ref(inputs[-1])
-            if isinstance(argument, list | tuple):
-                return tuple(replace(item) for item in argument)
+            if kind is list or kind is tuple:
+                return tuple([replace(item) for item in argument])
             return argument
 
-        positional = tuple(replace(argument) for argument in args)
-        named = {key: replace(argument) for key, argument in kwargs.items()}
+        positional = tuple([replace(argument) for argument in args])
+        named = {key: replace(argument) for key, argument in kwargs.items()} if kwargs else {}
         return positional, named, tuple(inputs)
 
-    def _record(self, func: Any, args: tuple[Any, ...], refs: Any, result: Any) -> None:
-        name = f"{func.namespace}.{func._opname}"
-        given = {id(argument) for argument in args if isinstance(argument, Tensor)}
+    def _record(
+        self, func: Any, args: tuple[Any, ...], refs: Any, results: tuple[Tensor, ...]
+    ) -> None:
         outputs = []
-        for tensor in tensors_in(result):
+        for tensor in results:
             value = self._new_value(tensor, "result", "")
             outputs.append(value)
-            in_place = id(tensor) in given
-            if in_place and tensor.numel() * tensor.itemsize < tensor.untyped_storage().nbytes():
-                key = tensor.untyped_storage()._cdata
-                self._overwritten.setdefault(key, []).append(value)
             if id(tensor) in self._fixed:
                 self._fixed[id(tensor)] = value
             else:
                 tensor._convolens_value = value  # type: ignore[attr-defined]
-        call = self.stack[-1]
+            if args and tensor is args[0]:  # written in place
+                storage = tensor.untyped_storage()
+                if tensor.numel() * tensor.itemsize < storage.nbytes():
+                    self._overwritten.setdefault(storage._cdata, []).append(value)
         positional, named, inputs = refs
-        operation = Operation(
-            *(len(self.trace.operations), name, call.index),
-            *(positional, named, inputs, tuple(outputs)),
+        self._append(_name(func), positional, named, inputs, tuple(outputs))
+
+    def _append(
+        self,
+        name: str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        inputs: tuple[int, ...],
+        outputs: tuple[int, ...],
+    ) -> None:
+        call, operations = self.stack[-1], self.trace.operations
+        call.operations.append(len(operations))
+        operations.append(
+            Operation(len(operations), name, call.index, args, kwargs, inputs, outputs)
         )
-        call.operations.append(operation.index)
-        self.trace.operations.append(operation)
 
     def _new_value(self, tensor: Tensor, kind: Kind, name: str) -> int:
         values = self.trace.values
@@ -180,19 +205,14 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return value
         joined = self._new_value(tensor, "result", "")
         inputs = (value, *later)
-        operation = Operation(
-            len(self.trace.operations),
-            "convolens.overwrite",
-            self.stack[-1].index,
-            tuple(map(Ref, inputs)),
-            {},
-            inputs,
-            (joined,),
-        )
-        self.stack[-1].operations.append(operation.index)
-        self.trace.operations.append(operation)
+        self._append("convolens.overwrite", tuple(map(Ref, inputs)), {}, inputs, (joined,))
         tensor._convolens_value = joined  # type: ignore[attr-defined]
         return joined
+
+
+@cache
+def _name(func: Any) -> str:
+    return f"{func.namespace}.{func._opname}"
 
 
 def tensors_in(result: Any) -> Iterator[Tensor]:
@@ -210,20 +230,20 @@ def tensors_in(result: Any) -> Iterator[Tensor]:
             yield from tensors_in(getattr(result, key))
 
 
-def _on_meta(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
-    """The arguments, all on the meta device where one of them is."""
-    devices = {t.device for t in tensors_in((*args, *kwargs.values()))}
-    if META not in devices or len(devices) == 1:
-        return args, kwargs
+def _is_mixed(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether some tensors are on the meta device and others are not."""
+    return len({t.device == META for t in tensors_in((*args, *kwargs.values()))}) == 2
 
-    def move(argument: Any) -> Any:
-        if isinstance(argument, Tensor):
-            return argument if argument.device == META else _shadow(argument)
-        if isinstance(argument, list | tuple):
-            return type(argument)(move(item) for item in argument)
-        return argument
 
-    return tuple(move(a) for a in args), {key: move(a) for key, a in kwargs.items()}
+def _on_meta(items: Iterable[Any]) -> list[Any]:
+    """The items with every tensor on the meta device."""
+    moved: list[Any] = []
+    for item in items:
+        if isinstance(item, Tensor):
+            moved.append(item if item.device == META else _shadow(item))
+        else:
+            moved.append(_on_meta(item) if isinstance(item, list | tuple) else item)
+    return moved
 
 
 def _shadow(tensor: Tensor) -> Tensor:
