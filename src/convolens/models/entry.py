@@ -1,8 +1,8 @@
 """What the registry knows of a network: its builder, its picture, and what was published of it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from torch import nn
 
@@ -20,6 +20,7 @@ class Published:
         layer: the path of a module; empty for the whole network.
         within: how far the paper rounds, as a part of the number; 0 for an exact count.
         source: where it stands.
+        options: of the builder, where the number is not of the network by default.
     """
 
     quantity: Literal["params", "macs", "volume"]
@@ -27,6 +28,7 @@ class Published:
     source: str
     layer: str = ""
     within: float = 0.0
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +39,7 @@ class ModelEntry:
         builder: builds the network; the registry's name is the builder's name.
         input_size: the (C, H, W) that the paper's numbers hold for.
         description: one line.
-        published: numbers of the paper, for the builder called without arguments.
+        published: numbers of the paper, for pictures of input_size and no arguments but `options`.
         weights: whether torchvision has weights whose names and shapes are the network's.
     """
 

@@ -5,11 +5,20 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from convolens.errors import ConfigError, near_matches
+from convolens.models.airbench import ENTRIES as AIRBENCH
+from convolens.models.alexnet import ENTRIES as ALEXNET
+from convolens.models.densenet import ENTRIES as DENSENET
 from convolens.models.entry import Builder, ModelEntry
+from convolens.models.googlenet import ENTRIES as GOOGLENET
 from convolens.models.lenet import ENTRIES as LENET
+from convolens.models.nin import ENTRIES as NIN
+from convolens.models.resnet import ENTRIES as RESNET
 from convolens.models.resnet9 import ENTRIES as RESNET9
+from convolens.models.resnet_cifar import ENTRIES as RESNET_CIFAR
 from convolens.models.simple_convnet import ENTRIES as SIMPLE_CONVNET
 from convolens.models.small_convnet import ENTRIES as SMALL_CONVNET
+from convolens.models.vgg import ENTRIES as VGG
+from convolens.models.zfnet import ENTRIES as ZFNET
 
 COMMON = ("num_classes", "in_channels", "image_size")
 
@@ -29,8 +38,17 @@ MODELS = table(
     (
         *LENET,
         *SIMPLE_CONVNET,
+        *ALEXNET,
+        *ZFNET,
+        *NIN,
+        *VGG,
+        *GOOGLENET,
+        *RESNET,
+        *RESNET_CIFAR,
+        *DENSENET,
         *RESNET9,
         *SMALL_CONVNET,
+        *AIRBENCH,
     )
 )
 

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from convolens.errors import ShapeError
 from convolens.models.entry import ModelEntry
+from convolens.nn.scale import Scale
 
 SMALLEST_SIDE = 8  # three halvings leave one pixel
 
@@ -16,20 +17,6 @@ class _Residual(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
         return x + y
-
-
-class _Scale(nn.Module):
-    """factor · x, without a parameter."""
-
-    def __init__(self, factor: float) -> None:
-        super().__init__()
-        self.factor = factor
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.factor * x
-
-    def extra_repr(self) -> str:
-        return f"{self.factor}"
 
 
 def resnet9(
@@ -87,7 +74,7 @@ def resnet9(
                 ("flatten", nn.Flatten()),
                 ("dropout", nn.Dropout(dropout)),
                 ("fc", nn.Linear(8 * width, num_classes, bias=False)),
-                ("scale", _Scale(scale)),
+                ("scale", Scale(scale)),
             ]
         )
     )

@@ -18,6 +18,8 @@ from convolens.nn.kernels.batch_norm import batch_norm, fits_batch_norm
 from convolens.nn.kernels.conv_pool import conv_pool, fits_conv_pool
 from convolens.nn.kernels.max_pool import fits_max_pool, max_pool
 from convolens.nn.kernels.memory import pair
+from convolens.nn.kernels.plain import have_hooks, is_plain
+from convolens.nn.kernels.residual_end import find_residual_ends
 from convolens.nn.kernels.winograd import conv3x3, fits_conv3x3
 
 # From here on, a quarter of the products forward outweighs a quarter of them backward.
@@ -54,16 +56,23 @@ def apply_kernels(model: nn.Module, library: ctypes.CDLL) -> Rewrite:
     """Lets every chain of modules that is one kernel be computed by it, in place.
 
     Chains are convolution + ReLU + max-pooling, batch norm + ReLU, and their parts; they are
-    found by `torch.fx`, and a network that it cannot read is left as it is. A kernel is used for
-    float32 volumes on the CPU, outside of autocast and compilation, and while no hook is on a
-    module of its chain; otherwise the modules compute as they always did. Gradients of gradients
-    are refused with an error.
+    found by `torch.fx`, and of a network that it cannot read only the residual blocks are changed.
+    Such a block, of ours or torchvision's, adds its shortcut between its last batch norm and its
+    ReLU, and all three are one kernel. A kernel is used for float32 volumes on the CPU, outside of
+    autocast and compilation, and while no hook is on a module of its chain; otherwise the modules
+    compute as they always did. Gradients of gradients are refused with an error.
 
     Args:
         library: what `load_library` returned.
     """
     modules = dict(model.named_modules())
-    chains = [c for c in _find_chains(model, modules) if _is_free(c, modules)]
+    ends = list(find_residual_ends(modules))
+    normalised = {end.chain[:1] for end in ends}
+    chains = [
+        (names, flat)
+        for names, flat in _find_chains(model, modules)
+        if names not in normalised and _is_free(names, modules)
+    ]
     changed: list[nn.Module] = []
     followers: dict[nn.Module, _Follower] = {}
     for names, flat in chains:
@@ -77,12 +86,17 @@ def apply_kernels(model: nn.Module, library: ctypes.CDLL) -> Rewrite:
                 module.forward = followers[module]
                 changed.append(module)
             followers[module].chains.append(chain)
+    for end in ends:
+        end.apply(library)
 
     def undo() -> None:
         for module in changed:
             module.__dict__.pop("forward", None)
+        for end in ends:
+            end.undo()
 
-    return Rewrite(chains=tuple(" + ".join(names) for names, _ in chains), undo=undo)
+    found = [*(names for names, _ in chains), *(end.chain for end in ends)]
+    return Rewrite(chains=tuple(map(" + ".join, found)), undo=undo)
 
 
 # --- while the network runs ---
@@ -105,7 +119,7 @@ class _Chain:
 
     def kernel(self, x: Tensor) -> Tensor | None:
         """The chain's result, or None where the modules must compute it themselves."""
-        if not _is_plain(x) or any(map(_has_hooks, self.members)) or _has_global_hooks():
+        if not is_plain(x) or have_hooks(self.members):
             return None
         first, shape = self.members[0], tuple(x.shape)
         relu = any(isinstance(module, nn.ReLU) for module in self.members)
@@ -182,36 +196,6 @@ class _Follower:
         return own
 
 
-def _is_plain(x: Tensor) -> bool:
-    return (
-        type(x) is Tensor
-        and x.dtype == torch.float32
-        and x.device.type == "cpu"
-        and x.dim() == 4
-        and x.numel() > 0
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-    )
-
-
-def _has_hooks(module: nn.Module) -> bool:
-    hooks = (
-        *(module._forward_hooks, module._forward_pre_hooks),
-        *(module._backward_hooks, module._backward_pre_hooks),
-    )
-    return any(hooks)
-
-
-def _has_global_hooks() -> bool:
-    everyone = nn.modules.module
-    hooks = (
-        *(everyone._global_forward_hooks, everyone._global_forward_pre_hooks),
-        *(everyone._global_backward_hooks, everyone._global_backward_pre_hooks),
-    )
-    return any(hooks)
-
-
 # --- before it runs ---
 
 _Found = tuple[tuple[str, ...], bool]
@@ -272,5 +256,8 @@ def _goes_flat(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
     return False
 
 
-def _is_free(found: _Found, modules: dict[str, nn.Module]) -> bool:
-    return not any("forward" in modules[name].__dict__ for name in found[0])
+def _is_free(names: tuple[str, ...], modules: dict[str, nn.Module]) -> bool:
+    """Whether nothing of the chain is computed by a kernel already."""
+    parent = modules[names[0].rpartition(".")[0]]
+    computed = any("forward" in modules[name].__dict__ for name in names)
+    return not computed and "join" not in parent.__dict__
