@@ -12,9 +12,10 @@ from torch import nn
 
 from convolens.errors import ConfigError, ConvolensError, ShapeError, near_matches
 from convolens.models.entry import Builder
-from convolens.models.registry import check_options, find_model
+from convolens.models.registry import MODELS, check_options, find_model
 
 TORCHVISION = "torchvision:"
+IMAGENET = "imagenet"  # the word for torchvision's weights; a file of that name is "./imagenet"
 
 
 def build_network(
@@ -47,6 +48,23 @@ def build_network(
         net = _call(builder, word, options, num_classes, input_size)
     _check_output(net, word, num_classes, input_size)
     return net
+
+
+def imagenet_name(word: str) -> str:
+    """What torchvision calls the network of a MODEL word, whose weights ours can have.
+
+    Raises:
+        ConfigError: when torchvision has no weights for it.
+    """
+    if word.startswith(TORCHVISION):
+        return word.removeprefix(TORCHVISION)
+    if word not in MODELS or not MODELS[word].weights:
+        names = ", ".join(name for name, entry in MODELS.items() if entry.weights)
+        raise ConfigError(
+            f"--weights {IMAGENET}: there are none for {word}",
+            f"Choose torchvision:NAME or one of: {names}.",
+        )
+    return word
 
 
 def _find_builder(word: str) -> Builder | nn.Module:
