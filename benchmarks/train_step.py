@@ -116,14 +116,21 @@ def planned_step(net: nn.Module, plan: Plan, inputs: Tensor, targets: Tensor) ->
     net = plan.place(net)
     config = OptimizerConfig(name="momentum", lr=0.001, momentum=0.9)
     optimizer = make_optimizer(net, config)
-    inputs = plan.arrange(inputs)
+    count = len(inputs)
+    parts = plan.num_parts(count)
+    pairs = [
+        (plan.arrange(x), y)
+        for x, y in zip(inputs.tensor_split(parts), targets.tensor_split(parts), strict=True)
+    ]
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        with plan.autocast():
-            outputs = net(inputs)
-        F.cross_entropy(outputs.float(), targets).backward()
-        optimizer.step()
+        with plan.own_threads():
+            for x, y in pairs:
+                with plan.autocast():
+                    outputs = net(x)
+                (F.cross_entropy(outputs.float(), y) * (len(x) / count)).backward()
+            optimizer.step()
 
     return step
 

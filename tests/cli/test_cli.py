@@ -76,7 +76,7 @@ def test_lists(verb: str, capsys: pytest.CaptureFixture) -> None:
         (["trian"], "Did you mean 'train'"),
         (["train", "--epoch", "3"], "--epoch"),
         (["train", "--epochs", "three"], "'--epochs': Input should be a valid integer"),
-        (["train", "--epochs", "0"], "epochs must be at least 1, received 0"),
+        (["train", "--epochs", "0"], "epochs must be a whole number of at least 1, received 0"),
         (["train", "digit"], "Did you mean digits?"),
         (["train", "--model", "lenet"], "Did you mean lenet5"),
         (["train", "--set", "optimizer.lr"], "--set takes key=value"),

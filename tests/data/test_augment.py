@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from convolens.data import warp as warp_module
-from convolens.data.augment import AugmentConfig, Share, augment, mix, to_unit
+from convolens.data.augment import AugmentConfig, Share, alternating_flips, augment, mix, to_unit
 from convolens.data.colour import (
     adjust_brightness,
     adjust_contrast,
@@ -515,3 +515,47 @@ def test_a_share_is_mixed_with_its_own_in_the_proportions_of_the_whole(
         single = own == 1  # mixed with itself, in the share or in the whole
         same = (own - share.of(kept)).abs() < 1e-6
         assert (same | single | (share.of(kept) == 1)).all()
+
+
+ALTERNATING = AugmentConfig(flip=0.5, alternate=True)
+
+
+def test_alternating_flips_turn_over_from_epoch_to_epoch() -> None:
+    places = torch.arange(20_000)
+    first, second, third = (alternating_flips(places, e, 7, ALTERNATING) for e in range(3))
+    assert torch.equal(first, ~second)
+    assert torch.equal(first, third)
+    assert abs(float(first.float().mean()) - 0.5) < 0.02
+    neighbours = float((first[1:] == first[:-1]).float().mean())
+    assert abs(neighbours - 0.5) < 0.02
+
+
+def test_alternating_flips_belong_to_the_picture_and_the_seed() -> None:
+    places = torch.randperm(500, generator=seeded(0))
+    whole = alternating_flips(torch.arange(500), 0, 3, ALTERNATING)
+    assert torch.equal(alternating_flips(places, 0, 3, ALTERNATING), whole[places])
+    assert not torch.equal(alternating_flips(torch.arange(500), 0, 4, ALTERNATING), whole)
+    huge = alternating_flips(torch.arange(500), 0, 2**63 - 1, ALTERNATING)
+    assert 150 < int(huge.sum()) < 350
+    seldom = dataclasses.replace(ALTERNATING, flip=0.1)
+    assert 10 < int(alternating_flips(torch.arange(500), 0, 3, seldom).sum()) < 100
+
+
+@pytest.mark.parametrize("more", [{}, {"shift": 0.2}, {"rotation": 20.0}])
+def test_given_flips_are_what_happens(more: dict[str, float]) -> None:
+    pixels = noise(6, 3, 8, 8)
+    flipped = torch.tensor([True, False, True, True, False, False])
+    config = dataclasses.replace(ALTERNATING, **more)
+    found = augment(pixels, seeded(1), config, flipped=flipped)
+    for rate in (1.0, 0.0):  # all of them, none of them: the other draws are the same
+        always = dataclasses.replace(AugmentConfig(**more), flip=rate)
+        expected = augment(pixels, seeded(1), always)
+        rows = flipped == bool(rate)
+        torch.testing.assert_close(found[rows], expected[rows])
+
+
+def test_alternate_needs_a_flip() -> None:
+    with pytest.raises(ConfigError, match="alternate needs flip above 0, received flip 0"):
+        AugmentConfig(alternate=True)
+    with pytest.raises(ConfigError, match="alternate must be true or false, received 1"):
+        AugmentConfig(flip=0.5, alternate=1)  # type: ignore[arg-type]

@@ -98,6 +98,21 @@ def test_label_smoothing_is_the_equation() -> None:
     torch.testing.assert_close(make_task(label_smoothing=0.1).loss(logits, labels), expected)
 
 
+def test_auxiliary_logits_add_their_weighted_loss() -> None:
+    torch.manual_seed(0)
+    labels = torch.tensor([0, 3, 3, 6])
+    own, first, second = torch.randn(3, 4, 7)
+    cross_entropy = torch.nn.functional.cross_entropy
+    expected = cross_entropy(own, labels) + 0.3 * (
+        cross_entropy(first, labels) + cross_entropy(second, labels)
+    )
+    task = make_task()
+    torch.testing.assert_close(task.loss((own, first, second), labels), expected)
+    torch.testing.assert_close(task.loss((own, None), labels), task.loss(own, labels))
+    assert make_task(auxiliary_weight=0.0).loss((own, first), labels) == task.loss(own, labels)
+    assert task.batch_metrics((own, first), labels) == task.batch_metrics(own, labels)
+
+
 def test_figures_show_the_surest_mistakes() -> None:
     task, split = make_task(), make_split()
     labels = task.targets(split, torch.arange(30))

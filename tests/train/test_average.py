@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from convolens.errors import ConfigError, RunError
-from convolens.train.average import AverageConfig, WeightAverage, decay_at
+from convolens.train.average import AverageConfig, WeightAverage, decay_at, make_average
 
 
 def network() -> nn.Module:
@@ -74,7 +74,36 @@ def test_it_follows_channels_last_weights() -> None:
     torch.testing.assert_close(average.tensors["0.weight"], model[0].weight.detach())
 
 
+def test_lookahead_is_the_recursion_written_out() -> None:
+    model = network()
+    average = make_average(model, AverageConfig(decay=0.95, lookahead=5), total_steps=23)
+    assert average is not None
+    weight = model[0].weight
+    generator = torch.Generator().manual_seed(1)
+    slow, fast = weight.detach().double().clone(), weight.detach().double().clone()
+    for step in range(23):
+        change = 0.1 * torch.randn(weight.shape, generator=generator)
+        with torch.no_grad():
+            weight += change
+        fast += change
+        average.update(step)
+        if step % 5 == 4:
+            kept = 0.95**5 * ((step + 1) / 23) ** 3
+            slow = kept * slow + (1 - kept) * fast
+            fast = slow.clone()
+        torch.testing.assert_close(weight.detach().double(), fast, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(average.tensors["0.weight"].double(), slow, rtol=1e-5, atol=1e-6)
+
+
+def test_off_is_none() -> None:
+    assert make_average(network(), AverageConfig(), 10) is None
+
+
 def test_wrong_values_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"average\.lookahead needs average\.decay above 0"):
+        AverageConfig(lookahead=5)
+    with pytest.raises(ConfigError, match=r"average\.lookahead must be a whole number"):
+        AverageConfig(decay=0.5, lookahead=-1)
     with pytest.raises(ConfigError, match=r"average\.decay must be a number of at least 0 and"):
         AverageConfig(decay=1.0)
     average = WeightAverage(network(), 0.9)

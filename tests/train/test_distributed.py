@@ -135,6 +135,29 @@ def test_gradients_are_summed_also_where_some_are_missing(
     assert statuses == [0, 0]
 
 
+def test_all_processes_leave_out_the_step_that_overflows_in_one(
+    together: Callable[..., list[int]],
+) -> None:
+    statuses = together(
+        2,
+        """
+        from convolens.train.scale import LossScale
+        weight = nn.Parameter(torch.ones(2))
+        optimizer, scale = torch.optim.SGD([weight], lr=1.0), LossScale("cpu")
+        for step, value in enumerate([float("inf") if rank else 2.0**16, 2.0**14]):
+            scale.grow(torch.zeros(()))
+            weight.grad = torch.full((2,), value)
+            all.add_gradients([weight], torch.tensor(0.0), {})
+            scale.restore(optimizer)
+            scale.step(optimizer)
+            assert scale.value == 2.0**15
+            # The second gradient is 2 · 2^14 / 2^15.
+            assert weight.tolist() == ([1.0, 1.0] if step == 0 else [0.0, 0.0])
+        """,
+    )
+    assert statuses == [0, 0]
+
+
 NORMS = {
     "plain": lambda: nn.BatchNorm2d(3),
     "cumulative": lambda: nn.BatchNorm2d(3, momentum=None),

@@ -86,5 +86,5 @@ def test_a_value_out_of_range_in_a_configuration_is_damage(tmp_path: Path) -> No
     tree = to_json(CONFIG)
     tree["epochs"] = 0
     RunFolder(tmp_path).write_config(tree, {})
-    with pytest.raises(RunError, match=r"config.json is damaged: epochs must be at least 1"):
+    with pytest.raises(RunError, match=r"config.json is damaged: epochs must be a whole number"):
         RunFolder(tmp_path).read_config()

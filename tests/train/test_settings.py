@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convolens.errors import ConfigError, RunError
-from convolens.train.config import Config, DataConfig, ModelConfig
+from convolens.train.config import Config, DataConfig, ModelConfig, PlanConfig
 from convolens.train.settings import apply_settings, from_json, setting_keys, to_json
 
 CONFIG = Config(data=DataConfig(name="digits"), model=ModelConfig(name="lenet5"))
@@ -32,7 +32,8 @@ def value_at(config: Config, key: str) -> object:
         ("penalty.l1=1e-4", 1e-4),
         ("augment.flip = 0.5", 0.5),
         ("data.name=a=b", "a=b"),
-        ("plan=reference", "reference"),
+        ("plan.choose=reference", "reference"),
+        ("plan.precision=float16", "float16"),
     ],
 )
 def test_a_setting_changes_its_field_and_no_other(setting: str, value: object) -> None:
@@ -54,6 +55,14 @@ def test_every_key_is_a_field_that_can_be_set_to_its_own_value() -> None:
         assert apply_settings(CONFIG, [f"{key}={text}"]) == CONFIG, key
 
 
+def test_a_word_for_the_plan_is_short_for_how_it_is_chosen() -> None:
+    changed = apply_settings(CONFIG, ["plan=reference", "plan.precision=float16"])
+    assert (changed.plan.choose, changed.plan.precision) == ("reference", "float16")
+    tree = json.loads(json.dumps(to_json(changed)))
+    tree["plan"] = "reference"  # as the first Runs have it
+    assert from_json(tree, "config.json").plan == PlanConfig(choose="reference")
+
+
 def test_the_builders_arguments() -> None:
     settings = ["model.dropout=0.3", "model.activation=relu", "model.width=8"]
     changed = apply_settings(CONFIG, settings)
@@ -73,11 +82,26 @@ def test_the_builders_arguments() -> None:
         ("optimizer.lr=fast", "--set optimizer.lr takes a number, received 'fast'", None),
         ("data.strict=maybe", "takes true or false, received 'maybe'", None),
         ("device=gpu", "takes auto or cpu or cuda, received 'gpu'", None),
-        ("epochs=0", "epochs must be at least 1, received 0", None),
-        ("batch_size=-2", "batch_size must be at least 1, received -2", None),
-        ("data.val_fraction=1.5", "data.val_fraction must be in", None),
+        ("epochs=0", "epochs must be a whole number of at least 1, received 0", None),
+        ("batch_size=-2", "batch_size must be a whole number of at least 1, received -2", None),
+        (
+            "data.val_fraction=1.5",
+            "val_fraction must be a number of at least 0 and below 1",
+            None,
+        ),
+        (
+            "data.workers=-2",
+            "data.workers must be a whole number of at least -1, received -2",
+            None,
+        ),
+        ("plan=fast", "--set plan.choose takes auto or reference, received 'fast'", None),
+        ("plan.precision=half", "takes auto or float32 or bfloat16 or float16, received", None),
         ("data.channels=2", "data.channels must be 1 or 3, received 2", None),
-        ("loss.label_smoothing=1", "loss.label_smoothing must be in", None),
+        (
+            "loss.label_smoothing=1",
+            "label_smoothing must be a number of at least 0 and below 1",
+            None,
+        ),
         ("optimizer.lr=nan", "lr", None),
     ],
 )

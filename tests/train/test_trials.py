@@ -8,10 +8,13 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from convolens.models import small_convnet
+from convolens.errors import UnavailableError
+from convolens.models import simple_convnet, small_convnet
 from convolens.train import trials
+from convolens.train.choice import Choice, Trial, to_json
+from convolens.train.config import PlanConfig
 from convolens.train.plan import Plan
-from convolens.train.trials import Choice, candidates, choose_by_trial, to_json
+from convolens.train.trials import candidates, choose_by_trial, refinements
 
 REFERENCE, LAST = candidates("cpu", kernels=False)[:2]
 
@@ -84,9 +87,9 @@ def test_another_plan_must_be_clearly_faster(
     seconds = {REFERENCE: 2.0, LAST: 1.0, other: factor}
     measured = trials._Runner.trial
 
-    def told(self: trials._Runner, reference: trials._Runner) -> trials.Trial:
-        trial = measured(self, reference)
-        return replace(trial, seconds=seconds[trial.plan], accepted=True)
+    def told(self: trials._Runner) -> Trial:
+        trial = measured(self)
+        return replace(trial, seconds=seconds.get(trial.plan, 9.0), accepted=True)
 
     monkeypatch.setattr(trials._Runner, "trial", told)
     choice = choose(batch, [REFERENCE, LAST, other])
@@ -125,5 +128,169 @@ def test_a_network_too_slow_for_the_budget_is_measured_on_fewer_pictures(
     batch: tuple,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(trials, "BUDGET_S", 1e-6)
+    monkeypatch.setattr(trials, "LEAST_S", 1e-6)
+    monkeypatch.setattr(trials, "SHARE", 0.0)
     assert choose(batch, [REFERENCE, LAST]).batch_size == 8
+    monkeypatch.setattr(trials, "SHARE", 0.01)  # a long training affords to try all of it
+    assert choose(batch, [REFERENCE, LAST]).batch_size == len(batch[0])
+
+
+def test_a_gpu_from_before_bfloat16_gets_float16(monkeypatch: pytest.MonkeyPatch) -> None:
+    precisions = []
+    for has_any in (True, False):
+        monkeypatch.setattr(trials, "has_fast_bfloat16", lambda _, has_any=has_any: has_any)
+        precisions.append({plan.precision for plan in candidates("cuda", kernels=False)})
+    assert precisions == [{"float32", "bfloat16"}, {"float32", "float16"}]
+    assert {plan.precision for plan in candidates("cpu", kernels=False)} == {"float32"}
+
+
+def test_a_wanted_precision_is_taken_even_where_it_is_slower(batch: tuple) -> None:
+    images, labels = batch
+    net = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    plans = candidates("cpu", kernels=True, precision="float16")
+    assert [plan.precision for plan in plans] == ["float32", "float16", "float16"]
+    asked = PlanConfig(precision="float16")
+    choice = choose_by_trial(net, plans, images, labels, cross_entropy, cache=None, asked=asked)
+    assert choice.plan.precision == "float16"
+    low = next(trial for trial in choice.trials if trial.plan == choice.plan)
+    assert 0 < low.gradient_error < 5e-2
+
+
+def test_float16_gradients_that_overflow_at_first_are_measured_at_a_smaller_scale(
+    batch: tuple,
+) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    low = replace(LAST, precision="float16")
+    choice = choose_by_trial(
+        net, [REFERENCE, low], *batch, lambda y, t: 30 * cross_entropy(100 * y, t), cache=None
+    )
+    assert choice.trials[1].gradient_error < 5e-2
+
+
+def test_a_wanted_precision_that_does_not_suit_the_network_is_refused(batch: tuple) -> None:
+    class Wide(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * 1e4
+
+    net = nn.Sequential(nn.Flatten(), Wide(), nn.Linear(784, 10))  # beyond 65,504
+    plans = candidates("cpu", kernels=False, precision="float16")
+    with pytest.raises(UnavailableError) as caught:
+        choose_by_trial(
+            net, plans, *batch, cross_entropy, cache=None, asked=PlanConfig(precision="float16")
+        )
+    assert caught.value.message.startswith(
+        "plan.precision=float16 does not suit this network here: its loss differs by "
+    )
+    assert caught.value.hint == "Leave it out, or take --set plan.precision=float32."
+
+
+@pytest.mark.parametrize("value", [float("nan"), None])
+def test_a_network_that_cannot_learn_is_left_to_the_training(
+    batch: tuple, value: float | None
+) -> None:
+    class Wrong(nn.Flatten):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if value is None:
+                raise RuntimeError("on purpose")
+            return super().forward(x) * value
+
+    choice = choose(batch, [REFERENCE, LAST], net=nn.Sequential(Wrong(), nn.Linear(784, 10)))
+    assert choice.plan == REFERENCE
+    assert not any(trial.accepted for trial in choice.trials)
+    assert choice.trials[0].failure == (None if value else "on purpose")
+
+
+def test_refinements_of_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, normed = nn.Linear(2, 2), nn.Sequential(nn.BatchNorm1d(2))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    found = refinements(LAST, plain, 100)
+    assert [(plan.threads, plan.micro_batch) for plan in found] == [
+        (1, 0),
+        (4, 0),
+        (0, 50),
+        (0, 25),
+    ]
+    assert [plan.micro_batch for plan in refinements(LAST, normed, 100)] == [0, 0]
+    assert [plan.micro_batch for plan in refinements(LAST, plain, None)] == [0, 0]
+    assert [plan.micro_batch for plan in refinements(LAST, plain, 40)] == [0, 0, 20]
+    assert refinements(found[0], plain, 100) == []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert [plan.micro_batch for plan in refinements(LAST, plain, 100)] == [50, 25]
+    on_gpu = replace(LAST, device="cuda")
+    assert refinements(on_gpu, plain, 100) == []
+
+
+def test_parts_of_a_batch_are_tried_and_agree_and_may_be_taken(
+    batch: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = trials._Runner.trial
+
+    def told(self: trials._Runner) -> Trial:
+        trial = measured(self)
+        return replace(trial, seconds=0.5 if trial.plan.micro_batch else 1.0)
+
+    monkeypatch.setattr(trials._Runner, "trial", told)
+    choice = choose(batch, [REFERENCE, LAST], net=small_convnet(10, 1, 28))
+    assert choice.plan == LAST  # it has batch norm
+    choice = choose(batch, [REFERENCE, LAST], net=simple_convnet(10, 1, 28))
+    assert choice.plan == replace(LAST, micro_batch=16)
+    assert "16 pictures at a time" in choice.describe()
+    assert choice.trials[-1].gradient_error < 1e-5
+
+
+def test_compiling_is_tried_where_it_is_wanted_or_the_training_is_long(
+    batch: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda self: own(self, backend="eager"))
+    net = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    for word in ("auto", "try", "off"):
+        asked = PlanConfig(compile=word)
+        choice = choose_by_trial(
+            net, [REFERENCE, LAST], *batch, cross_entropy, cache=None, asked=asked, num_passes=10**9
+        )
+        compiled = [trial.accepted for trial in choice.trials if trial.plan.compiled]
+        assert compiled == ([True] if word == "try" else [])
+        on_gpu = [trials._may_compile(asked, "cuda", count) for count in (19_999, 20_000)]
+        assert on_gpu == {"auto": [False, True], "try": [True] * 2, "off": [False] * 2}[word]
+
+
+def test_short_trainings_try_less_and_are_remembered_by_themselves(
+    batch: tuple, tmp_path: Path
+) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    for _ in range(2):
+        for num_passes, count in ((999, 2), (1000, 3)):
+            choice = choose_by_trial(
+                net, [REFERENCE, LAST], *batch, cross_entropy, cache=tmp_path, num_passes=num_passes
+            )
+            assert len(choice.trials) == count
+    assert choice.from_cache
+    assert len([*(tmp_path / "plans").iterdir()]) == 2
+
+
+class Crowded(nn.Module):
+    """Has room for a few pictures only."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if len(x) > 10:
+            raise torch.OutOfMemoryError("out of memory. Tried to allocate 9 GiB")
+        return x
+
+
+def test_a_batch_that_does_not_fit_a_gpu_goes_in_parts(
+    batch: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = trials._Runner.__init__
+
+    def on_cpu(self: trials._Runner, network: nn.Module, plan: Plan, *rest: object) -> None:
+        own(self, network, replace(plan, device="cpu"), *rest)
+
+    monkeypatch.setattr(trials._Runner, "__init__", on_cpu)
+    plans = [replace(plan, device="cuda") for plan in (REFERENCE, LAST)]
+    net = nn.Sequential(Crowded(), nn.Flatten(), nn.Linear(784, 10))
+    fitting = trials._Tried(net, *batch, cross_entropy, "auto").fitting(plans)
+    assert [plan.micro_batch for plan in fitting] == [8, 8]
+    normed = nn.Sequential(nn.BatchNorm2d(1), *net)
+    with pytest.raises(UnavailableError, match="a step of 32 pictures does not fit into"):
+        trials._Tried(normed, *batch, cross_entropy, "auto").fitting(plans)

@@ -134,7 +134,7 @@ def test_going_on_with_another_number_of_processes(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--epochs", "0"], "convolens: epochs must be at least 1, received 0"),
+        (["--epochs", "0"], "convolens: epochs must be a whole number of at least 1, received 0"),
         (["--epochs", "three"], "convolens: Invalid value for '--epochs'"),
         (["--batch", "2"], "convolens: batch_size 2 is too small for 3 processes: expected at"),
         (["--find-lr"], "convolens: --find-lr runs in one process"),

@@ -6,8 +6,8 @@ import torch
 
 import convolens as cl
 from convolens.errors import ConfigError
-from convolens.train.loop import EVAL_BATCH_SIZE
-from convolens.train.loop import evaluate as evaluate_split
+from convolens.train.evaluation import EVAL_BATCH_SIZE
+from convolens.train.evaluation import evaluate as evaluate_split
 from convolens.workbench.evaluate import Ensemble, evaluate
 from convolens.workbench.material import load
 from convolens.workbench.run import Run

@@ -10,8 +10,7 @@ from safetensors.torch import load_file
 
 from convolens.errors import ConfigError, ConvolensError, DataError, RunError, ShapeError
 from convolens.train.events import EpochEnded, Event, Noted, Started, Stepped
-from convolens.train.loop import DivergedError
-from convolens.train.stop import StoppedError
+from convolens.train.stop import DivergedError, StoppedError
 from convolens.workbench.evaluate import evaluate
 from convolens.workbench.run import Run
 from convolens.workbench.train import train
@@ -195,8 +194,8 @@ def test_damaged_pictures_are_counted_and_named(stripes: Path, tmp_path: Path) -
         ({"data": "no/such/folder"}, DataError, "no/such/folder"),
         ({"model": "lenet"}, ConfigError, "there is no network called 'lenet'"),
         ({"recipe": "fast"}, ConfigError, "there is no recipe called 'fast'"),
-        ({"epochs": 0}, ConfigError, "epochs must be at least 1, received 0"),
-        ({"batch": 0}, ConfigError, "batch_size must be at least 1"),
+        ({"epochs": 0}, ConfigError, "epochs must be a whole number of at least 1, received 0"),
+        ({"batch": 0}, ConfigError, "batch_size must be a whole number of at least 1"),
         ({"batch": 5000}, ConfigError, "batch_size 5000 is larger than the 1293 training"),
         ({"settings": ["optimizer.lrr=1"]}, ConfigError, "no key 'optimizer.lrr'"),
         ({"settings": ["model.wdith=3"]}, ConfigError, "lenet5 has no option 'wdith'"),
@@ -206,11 +205,19 @@ def test_damaged_pictures_are_counted_and_named(stripes: Path, tmp_path: Path) -
         ({"model": "net.py:Net"}, ConfigError, "there is no file net.py"),
         ({"settings": ["freeze=conv9.*"]}, ConfigError, "freeze: 'conv9.*' matches no parameter"),
         ({"settings": ["accumulate=65"]}, ConfigError, "accumulate must be at most batch_size"),
-        ({"settings": ["accumulate=0"]}, ConfigError, "accumulate must be at least 1, received 0"),
+        (
+            {"settings": ["accumulate=0"]},
+            ConfigError,
+            "accumulate must be a whole number of at least 1, received 0",
+        ),
         ({"settings": ["clip_norm=-1"]}, ConfigError, "clip_norm must be a number of at least 0"),
         ({"settings": ["average.decay=1"]}, ConfigError, "average.decay must be a number"),
-        ({"settings": ["stop.patience=-1"]}, ConfigError, "stop.patience must be at least 0"),
-        ({"settings": ["tta=flop"]}, ConfigError, "--set tta takes none or flip or crops"),
+        (
+            {"settings": ["stop.patience=-1"]},
+            ConfigError,
+            "stop.patience must be a whole number of at least 0",
+        ),
+        ({"settings": ["tta=flop"]}, ConfigError, "--set tta takes none or flip or shifts or crops"),
         (
             {"settings": ["stop.patience=2", "data.val_fraction=0"]},
             ConfigError,

@@ -7,7 +7,7 @@ from torch import nn
 
 from convolens.errors import ConfigError
 from convolens.models import small_convnet
-from convolens.workbench.views import five_crops, mean_log_probability, with_views
+from convolens.workbench.views import diagonal_shifts, five_crops, mean_log_probability, with_views
 
 
 @pytest.fixture
@@ -39,6 +39,27 @@ def test_ten_crops_are_those_of_torchvision(net: nn.Module) -> None:
     with torch.no_grad():
         expected = torch.stack([net(crop).softmax(1) for crop in crops]).mean(0)
         torch.testing.assert_close(with_views(net, "crops")(x).softmax(1), expected)
+
+
+def test_shifts_weigh_as_much_as_the_unmoved(net: nn.Module) -> None:
+    x = torch.randn(3, 1, 28, 28)
+    wide = F.pad(x, (1, 1, 1, 1), mode="reflect")
+    moved = (wide[:, :, :28, :28], wide[:, :, 2:, 2:])
+
+    def of(view: torch.Tensor) -> torch.Tensor:
+        return (net(view).softmax(1) + net(view.flip(3)).softmax(1)) / 2
+
+    with torch.no_grad():
+        expected = of(x) / 2 + (of(moved[0]) + of(moved[1])) / 4
+        torch.testing.assert_close(with_views(net, "shifts")(x).softmax(1), expected)
+
+
+def test_shifts_mirror_the_picture_at_its_edge() -> None:
+    x = torch.arange(9.0).view(1, 1, 3, 3)
+    down_right, up_left = diagonal_shifts(x)
+    assert down_right[0, 0].tolist() == [[4, 3, 4], [1, 0, 1], [4, 3, 4]]
+    assert up_left[0, 0].tolist() == [[4, 5, 4], [7, 8, 7], [4, 5, 4]]
+    assert [view.shape for view in diagonal_shifts(torch.zeros(1, 1, 1, 1))] == [(1, 1, 1, 1)] * 2
 
 
 @pytest.mark.parametrize(("side", "large"), [(28, 32), (32, 37), (224, 256), (1, 1), (5, 6)])

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
-from convolens.train.events import EpochEnded, Event, Noted, Started, Stepped
+from convolens.train.events import Decoded, EpochEnded, Event, Noted, Started, Stepped
 
 RATE_WINDOW_S = 5.0
 
@@ -69,16 +69,40 @@ class Display:
         match event:
             case Noted():
                 self.show(event.text)
+            case Decoded():
+                self._decode(event)
             case Started():
                 self._epochs, self._total = event.epochs, event.total_steps
                 self._progress.update(
-                    self._task, total=event.total_steps, completed=event.step, visible=True
+                    self._task,
+                    total=event.total_steps,
+                    completed=event.step,
+                    description="starting",
+                    numbers="",
+                    left_s=None,
+                    visible=True,
                 )
                 self._marks = [(time.monotonic(), event.step, 0)]
             case Stepped():
                 self._step(event)
             case EpochEnded():
                 self.show(_epoch_line(event, self._epochs))
+
+    def _decode(self, event: Decoded) -> None:
+        now = time.monotonic()
+        if not self._marks:
+            self._marks = [(now, event.done, 0)]
+        began, first, _ = self._marks[0]
+        speed = (event.done - first) / max(now - began, 1e-9)
+        self._progress.update(
+            self._task,
+            total=event.total,
+            completed=event.done,
+            description="decoding",
+            numbers=f"{event.done:,} of {event.total:,} pictures",
+            left_s=(event.total - event.done) / speed if speed else None,
+            visible=True,
+        )
 
     def _step(self, event: Stepped) -> None:
         now = time.monotonic()

@@ -41,7 +41,9 @@ def train(
     weights: Annotated[
         Text,
         typer.Option(
-            "--weights", metavar="FILE|RUN", help="Begin with these weights, as far as they fit."
+            "--weights",
+            metavar="FILE|RUN|imagenet",
+            help="Begin with these weights, as far as they fit.",
         ),
     ] = None,
     settings: Annotated[

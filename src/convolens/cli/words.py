@@ -11,10 +11,10 @@ Device = Annotated[
     str | None, typer.Option("--device", metavar="auto|cpu|cuda", help="Where to compute.")
 ]
 Tta = Annotated[
-    Literal["none", "flip", "crops"] | None,
+    Literal["none", "flip", "shifts", "crops"] | None,
     typer.Option(
         "--tta",
-        help="Average over views: a picture and its mirror image, or ten crops.",
+        help="Average over views: a picture and its mirror image, these also moved, or ten crops.",
         show_default="the Run's",
     ),
 ]

@@ -22,6 +22,9 @@ from convolens.data.colour import (
 from convolens.data.warp import Padding, cut_hole_, rectangle, shift_and_flip, warp
 from convolens.errors import ConfigError, ShapeError
 
+# SplitMix64's constants.
+_ODD = np.array([0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB], dtype=np.uint64)
+
 # One random number per picture and name. A new name goes to the end, so that the numbers of the
 # others stay where they are.
 _DRAWS = (
@@ -48,6 +51,8 @@ class AugmentConfig:
     Args:
         shift: farthest move, as a fraction of the side, rounded to whole pixels; [0, 1).
         flip: probability of swapping left and right; [0, 1].
+        alternate: whether a picture that was flipped in one epoch is not in the next, and the
+            reverse; `flip` is then the probability of being flipped in the first.
         vertical_flip: probability of swapping top and bottom; [0, 1].
         rotation: largest turn to either side; [0, 180] [°].
         scale: s scales by a factor from 1 − s to 1 + s; [0, 1).
@@ -70,6 +75,7 @@ class AugmentConfig:
 
     shift: float = 0.0
     flip: float = 0.0
+    alternate: bool = False
     vertical_flip: float = 0.0
     rotation: float = 0.0
     scale: float = 0.0
@@ -92,6 +98,10 @@ class AugmentConfig:
             self._check(name, "finite number of at least 0", below=math.inf)
         self._check("rotation", "number from 0 to 180 degrees", most=180.0)
         self._check("hue", "number from 0 to 0.5 turns", most=0.5)
+        if not isinstance(self.alternate, bool):
+            raise ConfigError(f"alternate must be true or false, received {self.alternate!r}")
+        if self.alternate and not self.flip:
+            raise ConfigError("alternate needs flip above 0, received flip 0")
         if self.padding not in get_args(Padding):
             raise ConfigError(
                 f"padding must be one of {', '.join(get_args(Padding))}, received {self.padding!r}"
@@ -146,6 +156,35 @@ class Share:
         return values[self.first : self.last]
 
 
+def alternating_flips(indices: Tensor, epoch: int, seed: int, config: AugmentConfig) -> Tensor:
+    """Which pictures are flipped in an epoch, where flips alternate: f(i, e) = f(i, 0) xor (e odd).
+
+    Two epochs in a row then show every picture from both sides, where chance would show half
+    of them twice from the same one.
+
+    Source: Jordan (2024), arXiv:2404.00498, section 3.6.
+    Args:
+        indices: places of the pictures in their split.
+        epoch: e, counted from 0.
+        seed: with the place, decides the first epoch.
+        config: a picture is flipped in the first epoch with the probability `flip`.
+    Shape: indices (B,) -> bool (B,)
+    Example:
+        >>> places, config = torch.arange(6), AugmentConfig(flip=0.5, alternate=True)
+        >>> first, second = (alternating_flips(places, epoch, 0, config) for epoch in (0, 1))
+        >>> bool((first ^ second).all())
+        True
+    """
+    # SplitMix64 of seed and place: the same for a picture in whatever batch it comes.
+    start = np.uint64((1 + seed * int(_ODD[0])) % 2**64)
+    z = indices.cpu().numpy().astype(np.uint64) + start
+    z *= _ODD[0]
+    for shift, factor in ((30, _ODD[1]), (27, _ODD[2])):
+        z = (z ^ (z >> np.uint64(shift))) * factor
+    number = ((z ^ (z >> np.uint64(31))) >> np.uint64(11)).astype(np.float64) / 2**53
+    return torch.from_numpy((number < config.flip) ^ bool(epoch % 2)).to(indices.device)
+
+
 def augment(
     pixels: Tensor,
     generator: torch.Generator,
@@ -153,6 +192,7 @@ def augment(
     *,
     fill: float | Sequence[float] = 0.0,
     share: Share | None = None,
+    flipped: Tensor | None = None,
 ) -> Tensor:
     """Changes every picture at random: flip, scale, turn, shift, then colour, then the hole.
 
@@ -162,6 +202,7 @@ def augment(
         config: what to do and how much.
         fill: 0..1, one value or one per channel, for what comes in from outside and for holes.
         share: which pictures of a larger batch these are; None is all of it.
+        flipped: bool (B,); which pictures are flipped. None draws it.
     Shape:   pixels (B, C, H, W) -> (B, C, H, W)
     Returns: new pictures, 0..1, in the memory format of `pixels`; uint8 becomes float32,
         floats keep their dtype.
@@ -187,6 +228,8 @@ def augment(
     numbers = torch.rand(whole.total, len(_DRAWS), generator=generator)
     numbers = whole.of(numbers).to(pixels.device)
     draws = dict(zip(_DRAWS, numbers.unbind(1), strict=True))
+    if flipped is not None:
+        draws["flip"] = torch.where(flipped.to(pixels.device), -1.0, 1.0)  # below flip, or not
     changed = _move(pixels, draws, config, fill) if config.moves else pixels
     changed = to_unit(changed)
     if config.recolours:

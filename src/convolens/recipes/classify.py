@@ -60,19 +60,46 @@ def colour32(data: str = "cifar10") -> Config:
 
 
 def cifar10_fast(data: str = "cifar10") -> Config:
-    """A shallow residual network for CIFAR-10: meant for 94 % in the least time."""
-    # Page (2018), parts 4 and 8; all pictures train, so the last weights, averaged, are tested.
+    """Airbench94 on CIFAR-10: 94 % with the least arithmetic, about 0.36 PFLOP."""
+    # Jordan (2024), arXiv:2404.00498, listing 4, whose losses are sums: a rate of 11.5 for 1,024
+    # pictures, divided by 1 + 1 / (1 − momentum), is 1.5 for their mean. All pictures train, so
+    # the last weights are tested.
+    lr, momentum = 11.5, 0.85
     return Config(
         data=DataConfig(name=data, val_fraction=0.0),
-        model=ModelConfig(name="resnet9"),
-        epochs=15,
-        batch_size=512,
-        tta="flip",
-        optimizer=OptimizerConfig(name="nesterov", lr=0.4, momentum=0.9, weight_decay=5e-4),
-        schedule=ScheduleConfig(name="onecycle", peak=0.2, anneal="linear"),
+        model=ModelConfig(name="airbench94"),
+        epochs=10,
+        batch_size=1024,
+        tta="shifts",
+        optimizer=OptimizerConfig(
+            name="nesterov",
+            lr=lr / (1 + 1 / (1 - momentum)),
+            momentum=momentum,
+            weight_decay=0.0153 / lr,
+            decay_norms=True,
+            rates="block*.norm*.bias:64",
+        ),
+        schedule=ScheduleConfig(
+            name="onecycle", div_factor=5, peak=0.23, final_div_factor=0.2 / 0.07, anneal="linear"
+        ),
         loss=LossConfig(label_smoothing=0.2),
-        augment=AugmentConfig(shift=0.125, flip=0.5, cutout=0.25, padding="reflect"),
-        average=AverageConfig(decay=0.99),
+        augment=AugmentConfig(shift=2 / 32, flip=0.5, alternate=True, padding="reflect"),
+        average=AverageConfig(decay=0.95, lookahead=5),
+    )
+
+
+def cifar10_resnet18(data: str = "cifar10") -> Config:
+    """The usual long training of a ResNet-18 for 32 px: what faster recipes are compared with."""
+    return Config(
+        data=DataConfig(name=data, val_fraction=0.0),
+        model=ModelConfig(name="resnet18", options={"stem": "small"}),
+        epochs=200,
+        batch_size=128,
+        optimizer=OptimizerConfig(
+            name="momentum", lr=0.1, momentum=0.9, weight_decay=5e-4, decay_norms=True
+        ),
+        schedule=ScheduleConfig(name="cosine"),
+        augment=AugmentConfig(shift=0.125, flip=0.5),
     )
 
 

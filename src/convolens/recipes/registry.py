@@ -3,13 +3,22 @@
 from collections.abc import Callable, Mapping
 
 from convolens.errors import ConfigError, near_matches
-from convolens.recipes.classify import cifar10_fast, colour32, digits, grey28, mnist, photos
+from convolens.recipes.classify import (
+    cifar10_fast,
+    cifar10_resnet18,
+    colour32,
+    digits,
+    grey28,
+    mnist,
+    photos,
+)
 from convolens.train.config import Config
 
 Recipe = Callable[[str], Config]
 
 RECIPES: Mapping[str, Recipe] = {
-    recipe.__name__: recipe for recipe in (digits, mnist, grey28, colour32, cifar10_fast, photos)
+    recipe.__name__: recipe
+    for recipe in (digits, mnist, grey28, colour32, cifar10_fast, cifar10_resnet18, photos)
 }
 DEFAULTS: Mapping[str, Recipe] = {
     "digits": digits,

@@ -44,11 +44,13 @@ class Task(Protocol):
         targets: Any,
         generator: torch.Generator | None,
         share: Share | None = None,
+        flipped: Tensor | None = None,
     ) -> tuple[Tensor, Any]:
         """Uint8 pictures and targets as the network takes them; augmented given a generator.
 
         `share` says which pictures of a larger batch these are, so that each gets the random
-        numbers that it would get if all were prepared together.
+        numbers that it would get if all were prepared together. `flipped`, bool (B,), says which
+        pictures are mirrored where that is not left to chance.
         """
         ...
 

@@ -18,6 +18,10 @@ from convolens.visual.mistakes import worst_mistakes
 
 MAX_MISTAKES = 25
 
+# In training some networks also give the logits of auxiliary classifiers; torchvision's give None
+# in place of those that they were built without.
+Outputs = Tensor | Sequence[Tensor | None]
+
 
 @dataclass
 class ClassifyMeter:
@@ -69,6 +73,9 @@ class Classify:
         fill: per channel, in [0, 1]: what augmentation puts where the picture does not reach.
         augmentation: what is done to training pictures.
         label_smoothing: ε; the target is (1 − ε)·one-hot + ε/K.
+        auxiliary_weight: λ, of the loss of each auxiliary classifier; 0.3 in Szegedy et al. (2014),
+            arXiv:1409.4842, section 5. Where a network in training gives several logits, these are
+            all but the first.
     """
 
     class_names: tuple[str, ...]
@@ -77,6 +84,7 @@ class Classify:
     fill: tuple[float, ...]
     augmentation: AugmentConfig = field(default_factory=AugmentConfig)
     label_smoothing: float = 0.0
+    auxiliary_weight: float = 0.3
     name: str = "classify"
     best_metric: str = "accuracy"
 
@@ -92,23 +100,35 @@ class Classify:
         targets: Tensor,
         generator: torch.Generator | None,
         share: Share | None = None,
+        flipped: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         mean = torch.tensor(self.mean, device=pixels.device).view(-1, 1, 1)
         std = torch.tensor(self.std, device=pixels.device).view(-1, 1, 1)
         if generator is None:
             return torch.addcmul(-mean / std, pixels.float(), 1 / (255 * std)), targets
-        x = augment(pixels, generator, self.augmentation, fill=self.fill, share=share)
+        x = augment(
+            pixels, generator, self.augmentation, fill=self.fill, share=share, flipped=flipped
+        )
         if self.augmentation.mixup or self.augmentation.cutmix:
             one_hot = F.one_hot(targets, len(self.class_names)).float()
             x, targets = mix(x, one_hot, generator, self.augmentation, share=share)
         return (x - mean) / std, targets
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(outputs.float(), targets, label_smoothing=self.label_smoothing)
+    def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
+        """Cross entropy, L + λ·Σ_i L_i where there are auxiliary classifiers."""
+        own, *auxiliary = _logits(outputs)
+        loss = self._cross_entropy(own, targets)
+        for logits in auxiliary:
+            loss = loss + self.auxiliary_weight * self._cross_entropy(logits, targets)
+        return loss
 
-    def batch_metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+    def _cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(logits.float(), targets, label_smoothing=self.label_smoothing)
+
+    def batch_metrics(self, outputs: Outputs, targets: Tensor) -> dict[str, float]:
         labels = targets.argmax(dim=1) if targets.ndim == 2 else targets
-        return {"accuracy": float((outputs.argmax(dim=1) == labels).float().mean())}
+        logits = _logits(outputs)[0]
+        return {"accuracy": float((logits.argmax(dim=1) == labels).float().mean())}
 
     def meter(self, num_examples: int) -> ClassifyMeter:
         return ClassifyMeter(len(self.class_names), num_examples)
@@ -141,6 +161,13 @@ class Classify:
         }
 
 
+def _logits(outputs: Outputs) -> list[Tensor]:
+    """The network's own logits, then those of its auxiliary classifiers."""
+    if isinstance(outputs, Tensor):
+        return [outputs]
+    return [logits for logits in outputs if logits is not None]
+
+
 def classify_from_json(tree: Mapping[str, Any]) -> Classify:
     """The task whose `to_json` this is, without augmentation."""
     return Classify(
@@ -151,6 +178,17 @@ def classify_from_json(tree: Mapping[str, Any]) -> Classify:
     )
 
 
+def spread_indices(split: Split, *, sample: int = 5000) -> Tensor:
+    """Places evenly spread over a split, for statistics of its pictures.
+
+    Args:
+        sample: how many at most; from disk, where each picture has to be decoded, at most 500.
+    """
+    if not isinstance(split.pictures, MemoryPictures):
+        sample = min(sample, 500)
+    return torch.arange(0, len(split), max(1, len(split) // sample))[:sample]
+
+
 def channel_statistics(split: Split, *, sample: int = 5000) -> tuple[list[float], list[float]]:
     """Mean and standard deviation per channel of a split's pixels in [0, 1].
 
@@ -158,10 +196,7 @@ def channel_statistics(split: Split, *, sample: int = 5000) -> tuple[list[float]
         sample: pictures looked at, evenly spread over the split; at most 500 from disk.
     Returns: means and standard deviations, one of each per channel; a constant channel has 1.
     """
-    if not isinstance(split.pictures, MemoryPictures):
-        sample = min(sample, 500)  # each has to be decoded
-    step = max(1, len(split) // sample)
-    indices = torch.arange(0, len(split), step)[:sample]
+    indices = spread_indices(split, sample=sample)
     channels = split.pictures.batch(indices[:1]).shape[1]
     total, squares = torch.zeros(2, channels, dtype=torch.float64)
     count = 0

@@ -27,11 +27,13 @@ def share_batch_norm(model: nn.Module, processes: Processes) -> None:
 
 
 def with_shared_batch_norm(plan: Plan, model: nn.Module, processes: Processes) -> Plan:
-    """The plan, without our kernels where they would take a batch norm's statistics from one
-    process's pictures alone.
+    """The plan, without our kernels and the compiler where they would take a batch norm's
+    statistics from one process's pictures alone.
     """
     has_any = any(isinstance(module, _BatchNorm) for module in model.modules())
-    return replace(plan, kernels=False) if processes.world_size > 1 and has_any else plan
+    if processes.world_size == 1 or not has_any:
+        return plan
+    return replace(plan, kernels=False, compiled=False)
 
 
 def _forward(module: _BatchNorm, processes: Processes, x: Tensor) -> Tensor:

@@ -8,18 +8,12 @@ from convolens.data.augment import AugmentConfig
 from convolens.data.folder import MEMORY_LIMIT_BYTES
 from convolens.errors import ConfigError
 from convolens.train.average import AverageConfig
-from convolens.train.bounds import check_number
+from convolens.train.bounds import check_number, check_word
 from convolens.train.optimizer import OptimizerConfig
 from convolens.train.penalty import PenaltyConfig
 from convolens.train.schedule import ScheduleConfig
 
-Tta = Literal["none", "flip", "crops"]
-
-
-def require(condition: bool, field_name: str, expected: str, received: object) -> None:
-    """Raises the ConfigError of a field whose value is out of range."""
-    if not condition:
-        raise ConfigError(f"{field_name} must be {expected}, received {received!r}")
+Tta = Literal["none", "flip", "shifts", "crops"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +47,13 @@ class DataConfig:
     memory_bytes: int = MEMORY_LIMIT_BYTES
 
     def __post_init__(self) -> None:
-        require(self.workers >= -1, "data.workers", "at least -1", self.workers)
-        require(self.memory_bytes >= 0, "data.memory_bytes", "at least 0", self.memory_bytes)
-        require(0 <= self.val_fraction < 1, "data.val_fraction", "in [0, 1)", self.val_fraction)
-        size = self.image_size
-        require(size is None or size >= 1, "data.image_size", "at least 1", size)
-        require(self.channels in (None, 1, 3), "data.channels", "1 or 3", self.channels)
+        check_number("data.workers", self.workers, least=-1, whole=True)
+        check_number("data.memory_bytes", self.memory_bytes, least=0, whole=True)
+        check_number("data.val_fraction", self.val_fraction, least=0, below=1)
+        if self.image_size is not None:
+            check_number("data.image_size", self.image_size, least=1, whole=True)
+        if self.channels not in (None, 1, 3):
+            raise ConfigError(f"data.channels must be 1 or 3, received {self.channels!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +71,7 @@ class LossConfig:
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        value = self.label_smoothing
-        require(0 <= value < 1, "loss.label_smoothing", "in [0, 1)", value)
+        check_number("loss.label_smoothing", self.label_smoothing, least=0, below=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,9 +82,8 @@ class CheckpointConfig:
     every_seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        require(self.every_steps >= 0, "checkpoint.every_steps", "at least 0", self.every_steps)
-        seconds = self.every_seconds
-        require(seconds >= 0, "checkpoint.every_seconds", "at least 0", seconds)
+        check_number("checkpoint.every_steps", self.every_steps, least=0, whole=True)
+        check_number("checkpoint.every_seconds", self.every_seconds, least=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +97,30 @@ class StopConfig:
     patience: int = 0
 
     def __post_init__(self) -> None:
-        require(self.patience >= 0, "stop.patience", "at least 0", self.patience)
+        check_number("stop.patience", self.patience, least=0, whole=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanConfig:
+    """How the network may be run on the machine.
+
+    Args:
+        choose: "auto" runs as fast as the machine allows; "reference" is PyTorch's default
+            (NCHW, float32) and measures nothing. `--set plan=…` means this field.
+        precision: of convolutions and matrix products, where a person wants a certain one:
+            "float32", "bfloat16" or "float16", the last with a scaled loss.
+        compile: whether `torch.compile` is tried: "try", "off", or "auto", which tries it on a
+            GPU for trainings that take many minutes.
+    """
+
+    choose: Literal["auto", "reference"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    compile: Literal["auto", "try", "off"] = "auto"
+
+    def __post_init__(self) -> None:
+        check_word("plan", self.choose, ("auto", "reference"))
+        check_word("plan.precision", self.precision, ("auto", "float32", "bfloat16", "float16"))
+        check_word("plan.compile", self.compile, ("auto", "try", "off"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,11 +141,10 @@ class Config:
         weights: a weights file or a Run whose weights training begins with, as far as their
             names and shapes fit; None begins with random ones.
         tta: views of a picture over which test and prediction average: "none", "flip" (it and
-            its mirror image) or "crops" (ten crops).
+            its mirror image), "shifts" (these, also moved by a pixel) or "crops" (ten crops).
         tensorboard: write event files for TensorBoard beside the other files of the Run.
         device: "auto", "cpu" or "cuda".
-        plan: "auto" runs as fast as the machine allows; "reference" is PyTorch's default
-            (NCHW, float32).
+        plan: how the network may be run on the machine.
     """
 
     data: DataConfig
@@ -145,7 +160,7 @@ class Config:
     tta: Tta = "none"
     tensorboard: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    plan: Literal["auto", "reference"] = "auto"
+    plan: PlanConfig = field(default_factory=PlanConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
@@ -156,11 +171,10 @@ class Config:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
     def __post_init__(self) -> None:
-        require(self.epochs >= 1, "epochs", "at least 1", self.epochs)
-        require(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
-        require(self.accumulate >= 1, "accumulate", "at least 1", self.accumulate)
+        check_number("epochs", self.epochs, least=1, whole=True)
+        check_number("batch_size", self.batch_size, least=1, whole=True)
+        check_number("accumulate", self.accumulate, least=1, whole=True)
         check_number("clip_norm", self.clip_norm, least=0)
-        require(0 <= self.seed < 2**63, "seed", "in [0, 2^63)", self.seed)
-        require(self.tta in get_args(Tta), "tta", "none, flip or crops", self.tta)
-        require(self.device in ("auto", "cpu", "cuda"), "device", "auto, cpu or cuda", self.device)
-        require(self.plan in ("auto", "reference"), "plan", "auto or reference", self.plan)
+        check_number("seed", self.seed, least=0, below=2**63, whole=True)
+        check_word("tta", self.tta, get_args(Tta))
+        check_word("device", self.device, ("auto", "cpu", "cuda"))

@@ -150,8 +150,11 @@ class Processes:
 
     @torch.no_grad()
     def add_gradients(
-        self, parameters: Iterable[nn.Parameter], loss: Tensor, metrics: Mapping[str, float]
-    ) -> tuple[Tensor, dict[str, float]]:
+        self,
+        parameters: Iterable[nn.Parameter],
+        loss: Tensor,
+        metrics: Mapping[str, Tensor | float],
+    ) -> tuple[Tensor, dict[str, Tensor | float]]:
         """Replaces every gradient by its sum over all processes; returns the sums of the rest.
 
         A parameter without a gradient in one process counts as 0 there; one without a gradient
@@ -164,20 +167,28 @@ class Processes:
         if self.world_size == 1:
             return loss, dict(metrics)
         learning = [parameter for parameter in parameters if parameter.requires_grad]
-        present = [float(parameter.grad is not None) for parameter in learning]
-        numbers = loss.new_tensor([*metrics.values(), *present], dtype=torch.float32)
-        gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in learning]
-        pieces = [loss.float().reshape(1), numbers, *(g.float().reshape(-1) for g in gradients)]
+        missing = [number for number, p in enumerate(learning) if p.grad is None]
+        own = (loss, *metrics.values())
+        numbers = [torch.as_tensor(value, device=loss.device).float() for value in own]
+        present = loss.new_ones(len(learning), dtype=torch.float32)
+        present[missing] = 0
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in learning]
+        pieces = [
+            torch.stack(numbers),
+            present,
+            *(g.float().reshape(-1) for g in gradients),
+        ]
         flat = torch.cat(pieces)
         self.add_(flat)
-        total, numbers, *sums = torch.split(flat, [len(piece) for piece in pieces])
-        values = numbers.tolist()
-        for parameter, gradient, piece, count in zip(
-            learning, gradients, sums, values[len(metrics) :], strict=True
+        (total, *values), present, *sums = torch.split(flat, [len(piece) for piece in pieces])
+        # Reading waits for a GPU, so it is done only where another process decides.
+        absent = {number for number in missing if not present[number].item()}
+        for number, (parameter, gradient, piece) in enumerate(
+            zip(learning, gradients, sums, strict=True)
         ):
-            if count:
+            if number not in absent:
                 parameter.grad = gradient.copy_(piece.view(gradient.shape))
-        return total.reshape(()), dict(zip(metrics, values, strict=False))
+        return total, dict(zip(metrics, values, strict=True))
 
 
 ALONE = Processes()

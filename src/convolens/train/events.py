@@ -5,6 +5,14 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """Before training begins, `done` of `total` pictures are decoded."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Started:
     """Training begins, or goes on at `step`."""
 
@@ -39,7 +47,7 @@ class Noted:
     text: str
 
 
-Event = Started | Stepped | EpochEnded | Noted
+Event = Decoded | Started | Stepped | EpochEnded | Noted
 Notify = Callable[[Event], None]
 
 

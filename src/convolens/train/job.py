@@ -49,6 +49,12 @@ def check_job(config: Config, num_train: int, *, has_val: bool) -> None:
             "clip_norm cannot be used with lbfgs, whose line search needs the gradient as it is",
             "Set clip_norm=0, or take another optimizer.",
         )
+    if config.plan.precision == "float16" and config.optimizer.name == "lbfgs":
+        raise ConfigError(
+            "plan.precision=float16 cannot be used with lbfgs, whose line search cannot leave out "
+            "a step",
+            "Take another precision, or another optimizer.",
+        )
     if config.stop.patience and not has_val:
         raise ConfigError(
             "stop.patience needs validation pictures, and there are none",

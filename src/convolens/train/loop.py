@@ -6,37 +6,27 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-import torch
-from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from convolens.data import new_problems
-from convolens.data.base import Split
 from convolens.data.loader import batches
-from convolens.errors import ConvolensError
-from convolens.tasks.base import Meter, Task
-from convolens.train.average import WeightAverage
+from convolens.train.average import WeightAverage, make_average
 from convolens.train.batch_norm import share_batch_norm
 from convolens.train.checkpoint import save_tensors
-from convolens.train.distributed import ALONE, Processes
+from convolens.train.evaluation import evaluate
 from convolens.train.events import EpochEnded, Noted, Notify, Started, Stepped
 from convolens.train.freeze import learn
 from convolens.train.job import Job, epoch_order
 from convolens.train.optimizer import make_optimizer
-from convolens.train.plan import Plan
+from convolens.train.pace import Pace
+from convolens.train.readings import Readings
+from convolens.train.scale import LossScale, scale_of
 from convolens.train.schedule import factor, set_learning_rate
 from convolens.train.state import Progress, load_state, save_state
 from convolens.train.step import take_step
-from convolens.train.stop import StoppedError, StopRequest
+from convolens.train.stop import DivergedError, StoppedError, StopRequest
 
-EVAL_BATCH_SIZE = 500
 CLOCKS = ("seconds", "wait", "lr", "steps")  # what an epoch's sums hold beside the metrics
-
-
-class DivergedError(ConvolensError):
-    """The loss is no longer a finite number."""
-
-    exit_status = 1
 
 
 @dataclass
@@ -46,6 +36,9 @@ class Learner:
     optimizer: Optimizer
     progress: Progress
     average: WeightAverage | None
+    scale: LossScale | None
+    readings: Readings
+    pace: Pace | None = None
     saved_s: float = field(default_factory=time.monotonic)
 
 
@@ -62,14 +55,16 @@ def fit(job: Job, notify: Notify, stop: StopRequest, *, resume: bool = False) ->
     job.processes.spread(job.model)
     share_batch_norm(job.model, job.processes)
     optimizer = make_optimizer(job.model, job.config.optimizer)
-    decay = job.config.average.decay
-    average = WeightAverage(job.model, decay) if decay else None
+    total = job.steps_per_epoch * job.config.epochs
+    average = make_average(job.model, job.config.average, total)
+    scale = scale_of(job.plan)
     progress = Progress()
     if resume:
-        progress, passed_over = load_state(job.folder, job.model, optimizer, average, job.processes)
+        progress, passed_over = load_state(
+            job.folder, job.model, optimizer, average, job.processes, scale
+        )
         for text in passed_over:
             notify(Noted(text=text))
-    total = job.steps_per_epoch * job.config.epochs
     notify(
         Started(
             step=progress.step,
@@ -78,14 +73,17 @@ def fit(job: Job, notify: Notify, stop: StopRequest, *, resume: bool = False) ->
             batch_size=job.config.batch_size,
         )
     )
-    learner = Learner(optimizer, progress, average)
-    if progress.epoch_sums and progress.step % job.steps_per_epoch == 0:
-        _end_epoch(job, learner, notify, stop)  # a stop had come in the middle of it
-    while progress.step < total and not _has_stalled(job, progress):
-        _run_epoch(job, learner, notify, stop)
+    learner = Learner(optimizer, progress, average, scale, Readings(job.plan.device))
+    if not resume and job.processes.world_size == 1:  # a trial knows nothing of other processes
+        learner.pace = Pace(job.folder, job.plan)
+    with job.plan.own_threads():
+        if progress.epoch_sums and progress.step % job.steps_per_epoch == 0:
+            _end_epoch(job, learner, notify, stop)  # a stop had come in the middle of it
+        while progress.step < total and not _has_stalled(job, progress):
+            _run_epoch(job, learner, notify, stop)
     if progress.step < total:
         notify(Noted(text=_stalled_text(job, progress)))
-    _save(job, learner)
+    _save(job, learner, notify)
     return progress
 
 
@@ -110,51 +108,66 @@ def _run_epoch(job: Job, learner: Learner, notify: Notify, stop: StopRequest) ->
     order = epoch_order(config.seed, epoch, len(job.train))[: per_epoch * config.batch_size]
     own = job.processes.share(config.batch_size)
     order = order.view(per_epoch, -1)[:, own.first : own.last].reshape(-1)
-    sums = progress.epoch_sums = progress.epoch_sums if done else {}
+    progress.epoch_sums = progress.epoch_sums if done else {}
     learn(job.model)
     mark = time.monotonic()
     for batch in batches(job.train, order, len(own), start=done):
         rate = _set_rate(job, optimizer, progress.step)
-        metrics = take_step(job, optimizer, batch, progress.step)
-        if not math.isfinite(metrics["loss"]):
-            raise DivergedError(
-                f"training diverged: the loss is {metrics['loss']} at step {progress.step}",
-                f"Lower the learning rate (it was {rate:.3g}): --set optimizer.lr=…",
-            )
+        metrics = take_step(job, optimizer, batch, progress.step, learner.scale, learner.pace)
         if average is not None:
             average.update(progress.step)
-        progress.step += 1
         now = time.monotonic()
-        for name, value in (*metrics.items(), ("seconds", now - mark), ("wait", batch.wait_s)):
-            sums[name] = sums.get(name, 0.0) + value
-        sums["lr"], sums["steps"] = rate, sums.get("steps", 0.0) + 1
+        learner.readings.add(progress.step, rate, metrics, now - mark, batch.wait_s)
         mark = now
-        averages = {name: sums[name] / sums["steps"] for name in metrics}
-        notify(
-            Stepped(
-                step=progress.step,
-                epoch=epoch + 1,
-                num_images=config.batch_size,
-                metrics=averages,
-            )
-        )
+        progress.step += 1
+        if learner.readings.is_due:
+            _read(job, learner, notify)
         if progress.step % per_epoch == 0:
             break  # the epoch's validation belongs to what is saved
-        _stop_if_asked(job, learner, stop)
-        _save_if_due(job, learner)
+        _stop_if_asked(job, learner, notify, stop)
+        _save_if_due(job, learner, notify)
     _end_epoch(job, learner, notify, stop)
     if progress.step < per_epoch * config.epochs:
-        _stop_if_asked(job, learner, stop)
-    _save_if_due(job, learner)
+        _stop_if_asked(job, learner, notify, stop)
+    _save_if_due(job, learner, notify)
 
 
-def _stop_if_asked(job: Job, learner: Learner, stop: StopRequest) -> None:
+def _read(job: Job, learner: Learner, notify: Notify) -> None:
+    """Takes in the numbers of the steps since the last reading, and tells them.
+
+    Raises:
+        DivergedError: when one of the losses is not finite.
+    """
+    sums = learner.progress.epoch_sums
+    for reading in learner.readings.read():
+        if not math.isfinite(reading.metrics["loss"]):
+            raise DivergedError(
+                f"training diverged: the loss is {reading.metrics['loss']} at step {reading.step}",
+                f"Lower the learning rate (it was {reading.rate:.3g}): --set optimizer.lr=…",
+            )
+        clocks = {"seconds": reading.seconds, "wait": reading.wait, "steps": 1.0}
+        for name, value in (reading.metrics | clocks).items():
+            sums[name] = sums.get(name, 0.0) + value
+        sums["lr"] = reading.rate
+        notify(
+            Stepped(
+                step=reading.step + 1,
+                epoch=reading.step // job.steps_per_epoch + 1,
+                num_images=job.config.batch_size,
+                metrics={name: sums[name] / sums["steps"] for name in reading.metrics},
+            )
+        )
+    if learner.scale is not None:
+        learner.scale.check(learner.progress.step)
+
+
+def _stop_if_asked(job: Job, learner: Learner, notify: Notify, stop: StopRequest) -> None:
     if job.processes.any(bool(stop)):
-        _save_and_stop(job, learner)
+        _save_and_stop(job, learner, notify)
 
 
-def _save_and_stop(job: Job, learner: Learner) -> NoReturn:
-    _save(job, learner)
+def _save_and_stop(job: Job, learner: Learner, notify: Notify) -> NoReturn:
+    _save(job, learner, notify)
     step = learner.progress.step
     epoch = -(-step // job.steps_per_epoch)
     raise StoppedError(
@@ -163,11 +176,11 @@ def _save_and_stop(job: Job, learner: Learner) -> NoReturn:
     )
 
 
-def _save_if_due(job: Job, learner: Learner) -> None:
+def _save_if_due(job: Job, learner: Learner, notify: Notify) -> None:
     wanted, since = job.config.checkpoint, time.monotonic() - learner.saved_s
     by_steps = wanted.every_steps and learner.progress.step % wanted.every_steps == 0
     if by_steps or (wanted.every_seconds and since >= wanted.every_seconds):
-        _save(job, learner)
+        _save(job, learner, notify)
 
 
 def _set_rate(job: Job, optimizer: Optimizer, step: int) -> float:
@@ -178,57 +191,9 @@ def _set_rate(job: Job, optimizer: Optimizer, step: int) -> float:
     return float(optimizer.param_groups[0]["lr"])
 
 
-def evaluate(
-    model: nn.Module,
-    task: Task,
-    split: Split,
-    plan: Plan,
-    processes: Processes = ALONE,
-    stop: StopRequest | None = None,
-) -> Meter:
-    """One pass over a split without learning.
-
-    Several processes take turns, a batch each, and all of them end with the meter that one
-    process would have.
-
-    Raises:
-        StoppedError: when a stop was requested; several processes go on to the end.
-    """
-    meter = task.meter(len(split))
-    numbers = range(processes.rank, -(-len(split) // EVAL_BATCH_SIZE), processes.world_size)
-    chunks = torch.split(torch.arange(len(split)), EVAL_BATCH_SIZE)
-    order = torch.cat([torch.arange(0), *(chunks[number] for number in numbers)])
-    found: dict[str, Tensor] = {}
-    modes = [(module, module.training) for module in model.modules()]  # frozen norms have theirs
-    model.eval()
-    try:
-        with torch.inference_mode():
-            for batch in batches(split, order, EVAL_BATCH_SIZE, damaged="drop"):
-                targets = task.targets(split, batch.indices).to(plan.device)
-                pixels, targets = task.prepare(batch.pixels.to(plan.device), targets, None)
-                with plan.autocast():
-                    outputs = model(plan.arrange(pixels))
-                if processes.world_size == 1:
-                    meter.update(batch.indices, outputs, targets)
-                    if stop and batch.indices[-1] < len(split) - 1:
-                        raise StoppedError("stopped before the metrics were complete")
-                    continue
-                place = f"{int(batch.indices[0]):012d}"
-                found |= {f"{place}.indices": batch.indices, f"{place}.outputs": outputs}
-                found[f"{place}.targets"] = targets
-            parts = processes.gather(found) if processes.world_size > 1 else {}
-            for name in sorted(name for name in parts if name.endswith(".indices")):
-                place = name.removesuffix("indices")
-                outputs, targets = parts[f"{place}outputs"], parts[f"{place}targets"]
-                meter.update(parts[name], outputs.to(plan.device), targets.to(plan.device))
-    finally:
-        for module, was_training in modes:
-            module.training = was_training
-    return meter
-
-
 def _end_epoch(job: Job, learner: Learner, notify: Notify, stop: StopRequest) -> None:
     """Validates, keeps the best weights, writes the epoch's row."""
+    _read(job, learner, notify)
     progress, average = learner.progress, learner.average
     epoch = progress.step // job.steps_per_epoch - 1
     sums = progress.epoch_sums
@@ -247,7 +212,7 @@ def _end_epoch(job: Job, learner: Learner, notify: Notify, stop: StopRequest) ->
             with average.in_place() if average is not None else nullcontext():
                 meter = evaluate(job.model, job.task, job.val, job.plan, job.processes, stop)
         except StoppedError:
-            _save_and_stop(job, learner)
+            _save_and_stop(job, learner, notify)
         metrics = meter.metrics()
         row |= {f"val_{name}": value for name, value in metrics.items()}
         score = metrics[job.task.best_metric]
@@ -265,13 +230,14 @@ def _end_epoch(job: Job, learner: Learner, notify: Notify, stop: StopRequest) ->
     notify(EpochEnded(epoch=epoch + 1, row=row))
 
 
-def _save(job: Job, learner: Learner) -> None:
+def _save(job: Job, learner: Learner, notify: Notify) -> None:
     """Saves where training stands: the state to go on from, and the weights to use now."""
+    _read(job, learner, notify)  # a training that has diverged is not saved
     learner.saved_s = time.monotonic()
     if not job.processes.is_first:
         return
     progress, average = learner.progress, learner.average
-    save_state(job.folder, job.model, learner.optimizer, progress, average)
+    save_state(job.folder, job.model, learner.optimizer, progress, average, learner.scale)
     _save_weights(job, average, "last", -(-progress.step // job.steps_per_epoch))
 
 

@@ -12,6 +12,7 @@ from convolens.errors import ConfigError, RunError
 from convolens.train.bounds import check_number, check_word
 from convolens.train.muon import Muon, hidden_matrices
 from convolens.train.penalty import is_weight
+from convolens.train.rates import apply_rates, parse_rates
 
 OptimizerName = Literal[
     "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "lbfgs", "muon"
@@ -56,6 +57,9 @@ class OptimizerConfig:
         weight_decay: decoupled for adamw and muon, W ← W − lr·λ·W; for the others λ·W is added
             to the gradient, as torch does. lbfgs has none: use the l2 penalty.
         decay_norms: whether biases and the scales and shifts of norms decay too.
+        rates: factors on the learning rate of some parameters, as patterns of names, such as
+            "fc.*:10,*.bias:2"; of several that match, the first holds. λ is divided by the
+            factor, so that lr·λ is the same for all. Not for lbfgs.
         aux_lr: for muon, the learning rate of AdamW for all that is no hidden matrix.
         history_size: for lbfgs, past updates remembered.
         max_iter: for lbfgs, updates per step, all on the same batch.
@@ -73,6 +77,7 @@ class OptimizerConfig:
     eps: float | None = None
     weight_decay: float | None = None
     decay_norms: bool = False
+    rates: str = ""
     aux_lr: float | None = None
     history_size: int | None = None
     max_iter: int | None = None
@@ -89,6 +94,8 @@ class OptimizerConfig:
         self._check("weight_decay", least=0)
         self._check("history_size", least=1, whole=True)
         self._check("max_iter", least=1, whole=True)
+        if parse_rates(self.rates) and self.name == "lbfgs":
+            raise ConfigError("optimizer.rates cannot be used with lbfgs, which has one rate")
         for field_name in ("decay_norms", "line_search"):
             value = getattr(self, field_name)
             if not isinstance(value, bool | None):
@@ -116,10 +123,10 @@ def fields_used(name: OptimizerName) -> tuple[str, ...]:
 
     Example:
         >>> fields_used("momentum")
-        ('name', 'lr', 'momentum', 'weight_decay', 'decay_norms')
+        ('name', 'lr', 'momentum', 'weight_decay', 'decay_norms', 'rates')
     """
-    decays = ("decay_norms",) if "weight_decay" in DEFAULTS[name] else ()
-    return ("name", *DEFAULTS[name], *decays)
+    groups = ("decay_norms", "rates") if "weight_decay" in DEFAULTS[name] else ()
+    return ("name", *DEFAULTS[name], *groups)
 
 
 def resolved(config: OptimizerConfig) -> OptimizerConfig:
@@ -129,7 +136,7 @@ def resolved(config: OptimizerConfig) -> OptimizerConfig:
         >>> resolved(OptimizerConfig(name="sgd")).lr
         0.1
     """
-    complete = OptimizerConfig(name=config.name, decay_norms=config.decay_norms)
+    complete = OptimizerConfig(name=config.name, decay_norms=config.decay_norms, rates=config.rates)
     numbers = {
         field_name: default if getattr(config, field_name) is None else getattr(config, field_name)
         for field_name, default in DEFAULTS[config.name].items()
@@ -153,7 +160,8 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
         config: the optimizer and its numbers.
     Returns: an optimizer of torch.optim, or `Muon`; fused where torch can.
     Raises:
-        ConfigError: when the model has no trainable parameters.
+        ConfigError: when the model has no trainable parameters, or a pattern of `rates` matches
+            none of them.
     Deviates: unless decay_norms is set, weight decay spares parameters of one dimension (biases,
         norms), which torch does not. Muon leaves the first and the last weight of the network to
         AdamW, after Jordan's write-up, but it takes hidden linear layers along, which his advice
@@ -171,6 +179,8 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
     complete = resolved(config)
     kind, options = _kind_and_options(complete, parameters[0].device.type, _can_fuse(parameters))
     groups = _groups(model, parameters, complete)
+    if complete.rates:
+        groups = apply_rates(model, groups, complete.rates, cast("float", complete.lr))
     optimizer: Optimizer = _light(kind)(groups, **options)
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]

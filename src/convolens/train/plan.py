@@ -1,8 +1,8 @@
-"""How to run a network on this machine: device, memory layout, precision."""
+"""How to run a network on this machine: device, memory layout, precision, threads."""
 
 import time
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,11 @@ from convolens.nn.kernels.rewrite import apply_kernels
 
 CLEARLY = 1.4  # far from any ratio that noise could move across
 
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "float16"]
+_DTYPES: Mapping[Precision, torch.dtype] = {
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,15 +32,23 @@ class Plan:
 
     Args:
         device: "cpu" or "cuda".
-        precision: of convolutions and matrix products; weights and losses stay float32.
+        precision: of convolutions and matrix products; weights and losses stay float32. With
+            float16 the loss is scaled; see `LossScale`.
         channels_last: whether volumes lie in memory as (N, H, W, C).
         kernels: whether layers that our own kernels fit are computed by them.
+        compiled: whether `torch.compile` has rewritten the network.
+        threads: of the CPU; 0 is as many as PyTorch takes.
+        micro_batch: the most pictures that go through the network at once while it learns; the
+            gradients of the parts of a batch are added up. 0 is the whole batch.
     """
 
     device: str
     precision: Precision
     channels_last: bool
     kernels: bool = False
+    compiled: bool = False
+    threads: int = 0
+    micro_batch: int = 0
 
     def place(self, model: nn.Module) -> nn.Module:
         """Moves a network to the device and into the memory layout, in place.
@@ -50,6 +62,8 @@ class Plan:
             keep_freed_memory()
         if self.kernels and self.device == "cpu" and why_no_kernels() is None:
             apply_kernels(model, load_library(_kernel_folder()))
+        if self.compiled:
+            model.compile()
         return model
 
     def arrange(self, pixels: Tensor) -> Tensor:
@@ -57,11 +71,36 @@ class Plan:
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         return pixels.contiguous(memory_format=layout)
 
-    def autocast(self) -> AbstractContextManager[Any]:
-        """The context in which a forward pass runs in the plan's precision."""
-        return torch.autocast(
-            self.device, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"
-        )
+    @contextmanager
+    def autocast(self) -> Iterator[None]:
+        """While inside, a forward pass has the plan's precision and threads."""
+        dtype = _DTYPES.get(self.precision, torch.bfloat16)
+        enabled = self.precision in _DTYPES
+        with self.own_threads(), torch.autocast(self.device, dtype=dtype, enabled=enabled):
+            yield
+
+    @contextmanager
+    def own_threads(self) -> Iterator[None]:
+        """While inside, PyTorch uses the plan's number of threads, in a backward pass too."""
+        before = torch.get_num_threads()
+        if not self.threads or self.threads == before:
+            yield
+            return
+        torch.set_num_threads(self.threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+    def num_parts(self, num_images: int) -> int:
+        """The parts into which a batch is split so that none is larger than a micro-batch.
+
+        Example:
+            >>> plan = Plan(device="cpu", precision="float32", channels_last=False, micro_batch=32)
+            >>> plan.num_parts(128), plan.num_parts(100), plan.num_parts(8)
+            (4, 4, 1)
+        """
+        return -(-num_images // self.micro_batch) if self.micro_batch else 1
 
     def seed(self, value: int) -> None:
         """Seeds what the device draws from; `torch.manual_seed` would cost a millisecond."""
@@ -103,7 +142,8 @@ def has_fast_bfloat16(device: str) -> bool:
     factor of two or more, another loses a third.
     """
     if device == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
+        # PyTorch imitates bfloat16 on GPUs that lack it, slowly.
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return _bfloat16_gain() > CLEARLY
 
 
@@ -128,4 +168,8 @@ def plan_from_json(tree: Mapping[str, Any], device: str) -> Plan:
         precision=tree["precision"],
         channels_last=bool(tree["channels_last"]),
         kernels=bool(tree["kernels"]),
+        # A Run that is older than these was trained without them.
+        compiled=bool(tree.get("compiled", False)),
+        threads=int(tree.get("threads", 0)),
+        micro_batch=int(tree.get("micro_batch", 0)),
     )

@@ -10,6 +10,7 @@ from convolens.errors import ConfigError, RunError, near_matches
 from convolens.train.config import Config, ModelConfig
 
 OPTIONS_PREFIX = "model."
+SHORT = {"plan": "plan.choose"}  # a word for a whole group stands for this one of its fields
 
 
 @cache
@@ -50,6 +51,7 @@ def apply_settings(config: Config, settings: Sequence[str]) -> Config:
 
 
 def _changed(config: Config, key: str, text: str) -> Config:
+    key = SHORT.get(key, key)
     if key in setting_keys():
         changed: Config = _with(config, key.split("."), text, key)
         return changed
@@ -151,6 +153,8 @@ def _build(cls: type, tree: Any, where: str, prefix: str) -> Any:
     for name, value in tree.items():
         hint = hints[name]
         nested = is_dataclass(hint) and isinstance(hint, type)
+        if isinstance(value, str) and prefix + name in SHORT:  # as Runs had it at first
+            value = {SHORT[prefix + name].rpartition(".")[2]: value}
         values[name] = _build(hint, value, where, f"{prefix}{name}.") if nested else value
     try:
         return cls(**values)

@@ -13,6 +13,7 @@ from convolens.train.checkpoint import pack, parse_tensors, save_tensors, unpack
 from convolens.train.distributed import ALONE, Processes
 from convolens.train.files import read_bytes
 from convolens.train.run import RunFolder
+from convolens.train.scale import LossScale
 
 KEPT = 2
 MODEL_PREFIX = "model."
@@ -42,9 +43,13 @@ def save_state(
     optimizer: Optimizer,
     progress: Progress,
     average: WeightAverage | None = None,
+    scale: LossScale | None = None,
 ) -> None:
     """Writes `state/step-N.safetensors` and removes all but the newest two."""
-    tree, tensors = pack({"optimizer": optimizer.state_dict(), "progress": vars(progress)})
+    whole = {"optimizer": optimizer.state_dict(), "progress": vars(progress)}
+    if scale is not None:
+        whole["scale"] = scale.state()
+    tree, tensors = pack(whole)
     for name, value in model.state_dict().items():
         tensors[MODEL_PREFIX + name] = value
     for name, value in average.tensors.items() if average else ():
@@ -65,8 +70,9 @@ def load_state(
     optimizer: Optimizer,
     average: WeightAverage | None = None,
     processes: Processes = ALONE,
+    scale: LossScale | None = None,
 ) -> tuple[Progress, list[str]]:
-    """Puts the newest undamaged state into the model, the optimizer and the moving average.
+    """Puts the newest undamaged state into all that is given.
 
     Process 0 reads it, and the others get the same bytes from it.
 
@@ -80,7 +86,7 @@ def load_state(
     if not data:
         return Progress(), notes
     tensors, meta = parse_tensors(data, folder.state)
-    return _restore(tensors, meta, model, optimizer, average), notes
+    return _restore(tensors, meta, model, optimizer, average, scale), notes
 
 
 def _newest(folder: RunFolder) -> tuple[bytes, list[str]]:
@@ -109,6 +115,7 @@ def _restore(
     model: nn.Module,
     optimizer: Optimizer,
     average: WeightAverage | None,
+    scale: LossScale | None,
 ) -> Progress:
     weights = _take(tensors, MODEL_PREFIX)
     averaged = _take(tensors, AVERAGE_PREFIX)
@@ -117,6 +124,8 @@ def _restore(
     optimizer.load_state_dict(tree["optimizer"])
     if average is not None:
         average.load(averaged)
+    if scale is not None and "scale" in tree:  # a GPU's Run may go on in another precision
+        scale.load(tree["scale"])
     return Progress(**tree["progress"])
 
 

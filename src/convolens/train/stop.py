@@ -9,6 +9,12 @@ from types import FrameType
 from convolens.errors import ConvolensError
 
 
+class DivergedError(ConvolensError):
+    """The loss is no longer a finite number, or no gradient is."""
+
+    exit_status = 1
+
+
 class StoppedError(ConvolensError):
     """Training was asked to stop; its state is saved."""
 

@@ -15,6 +15,7 @@ from convolens.train.events import Notify, Started, Stepped
 from convolens.train.freeze import learn
 from convolens.train.job import Job, epoch_order
 from convolens.train.optimizer import make_optimizer, needs_closure
+from convolens.train.scale import scale_of
 from convolens.train.schedule import set_learning_rate
 from convolens.train.step import take_step
 from convolens.train.stop import StoppedError, StopRequest
@@ -65,7 +66,7 @@ def sweep(job: Job, notify: Notify, stop: StopRequest, *, num_steps: int = NUM_S
         raise ConfigError(f"{job.config.optimizer.name} has no learning rate worth a range test")
     rates = rates_of(num_steps)
     notify(Started(step=0, total_steps=num_steps, epochs=1, batch_size=job.config.batch_size))
-    with _undone(job.model):
+    with _undone(job.model), job.plan.own_threads():
         losses = _losses(job, rates, notify, stop)
     finite = [loss for loss in losses if math.isfinite(loss)]
     return suggest(rates[: len(finite)], finite)
@@ -76,6 +77,7 @@ def _losses(job: Job, rates: Sequence[float], notify: Notify, stop: StopRequest)
     optimizer = make_optimizer(job.model, job.config.optimizer)
     base = float(optimizer.param_groups[0]["initial_lr"])
     num_steps = len(rates)
+    scale = scale_of(job.plan)
     learn(job.model)
     losses: list[float] = []
     epoch = 0
@@ -84,7 +86,8 @@ def _losses(job: Job, rates: Sequence[float], notify: Notify, stop: StopRequest)
         order = order[: job.steps_per_epoch * job.config.batch_size]
         for batch in batches(job.train, order, job.config.batch_size):
             set_learning_rate(optimizer, rates[len(losses)] / base)
-            losses.append(take_step(job, optimizer, batch, len(losses))["loss"])
+            found = take_step(job, optimizer, batch, len(losses), scale)
+            losses.append(float(found["loss"]))
             step, metrics = len(losses), {"loss": losses[-1], "lr": rates[len(losses) - 1]}
             notify(Stepped(step=step, epoch=1, num_images=len(batch.indices), metrics=metrics))
             if stop:

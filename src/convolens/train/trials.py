@@ -1,110 +1,93 @@
 """Choosing a Plan by trying candidates on the real network and the real pictures."""
 
 import copy
-import hashlib
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from convolens.errors import RunError
-from convolens.train.files import make_folder, read_json, write_json
+from convolens.errors import UnavailableError
+from convolens.train.choice import Choice, Trial, cache_file, is_settled, recall, remember
+from convolens.train.config import PlanConfig
 from convolens.train.plan import Plan, Precision, has_fast_bfloat16
 
-BUDGET_S = 1.5
+# The trial takes a hundredth of the training, within these bounds.
+SHARE = 0.01
+LEAST_S, MOST_S = 1.5, 60.0
+FIRST = 2 / 3  # of that: layouts, kernels and precisions; the rest refines the best of them
 MAX_ROUNDS = 15
 MIN_GAIN = 1.08  # another plan is taken only if it is faster by more than noise
+RECONSIDER_GAIN = 1.25  # a remembered plan is left only for a clearly better one
+SMALLEST_PART = 16  # pictures; smaller parts of a batch leave the processor idle
+# Trainings of fewer passes end before trying more has paid. These are numbers of passes, not
+# seconds, so that the same training always tries the same.
+REFINE_FROM = 1_000
+COMPILE_FROM = 20_000  # compiling takes half a minute or more
+SCALES = (2.0**16, 2.0**12, 2.0**8, 2.0**4, 1.0)  # of the loss, in float16
 # Largest relative difference from the reference's loss and gradients, by precision.
 BOUNDS: Mapping[Precision, tuple[float, float]] = {
     "float32": (1e-4, 1e-2),
     "bfloat16": (3e-2, 2e-1),
+    "float16": (1e-2, 5e-2),
 }
 
 LossOf = Callable[[Any, Any], Tensor]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """What one candidate did.
-
-    Args:
-        seconds: of one forward and backward pass, the shortest of several.
-        loss_error: |L − L_ref| / |L_ref|.
-        gradient_error: ‖g − g_ref‖ / ‖g_ref‖ over all parameters together.
-        accepted: whether both errors are within the bounds of the precision.
-        failure: the error that it raised, if it raised one.
-    """
-
-    plan: Plan
-    seconds: float
-    loss_error: float
-    gradient_error: float
-    accepted: bool
-    failure: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """The plan that was chosen, and why.
-
-    Args:
-        plan: the fastest that agrees with the reference.
-        trials: what was tried, the reference first; empty where nothing was measured.
-        batch_size: pictures in the measured pass.
-        seconds: how long the measuring took.
-        from_cache: whether an earlier training of the same shape measured it.
-        missing: what this machine lacks to try more, in one sentence.
-    """
-
-    plan: Plan
-    trials: tuple[Trial, ...] = ()
-    batch_size: int = 0
-    seconds: float = 0.0
-    from_cache: bool = False
-    missing: str | None = None
-
-    @property
-    def speedup(self) -> float:
-        """How many times faster a pass is than the reference's."""
-        mine = [trial.seconds for trial in self.trials if trial.plan == self.plan]
-        return self.trials[0].seconds / mine[0] if mine else 1.0
-
-    def describe(self) -> str:
-        """One line for a person."""
-        words = [
-            "channels-last" if self.plan.channels_last else "NCHW",
-            self.plan.precision,
-            *(["own kernels"] if self.plan.kernels else []),
-        ]
-        source = "from an earlier run" if self.from_cache else f"measured in {self.seconds:.1f} s"
-        lack = f"; without own kernels: {self.missing}" if self.missing else ""
-        speed = f"{self.speedup:.1f} times the default's speed ({source})"
-        return f"plan: {', '.join(words)}; {speed}{lack}"
-
-
-def candidates(device: str, kernels: bool) -> list[Plan]:
+def candidates(
+    device: str, kernels: bool, precision: Precision | Literal["auto"] = "auto"
+) -> list[Plan]:
     """The plans worth trying on a device.
 
+    Args:
+        kernels: whether our own kernels can be used.
+        precision: the one that a person wants, or "auto".
     Returns: the reference, which is PyTorch's default, then the plan that is taken where none
         is clearly faster, then the others.
     """
     reference = Plan(device=device, precision="float32", channels_last=False)
     last = replace(reference, channels_last=True)
-    plans = [reference, last]
-    if kernels:
-        plans.append(replace(last, kernels=True))
-    if has_fast_bfloat16(device):
-        plans += [
-            replace(last, precision="bfloat16"),
-            replace(reference, precision="bfloat16"),
-        ]
+    plans = [reference]
+    if precision in ("auto", "float32"):
+        plans.append(last)
+        if kernels:
+            plans.append(replace(last, kernels=True))
+    low: list[Precision] = []
+    if precision == "auto" and has_fast_bfloat16(device):
+        low = ["bfloat16"]
+    elif precision == "auto" and device == "cuda":  # a GPU from before bfloat16
+        low = ["float16"]
+    elif precision == "bfloat16" or precision == "float16":
+        low = [precision]
+    for word in low:
+        plans += [replace(last, precision=word), replace(reference, precision=word)]
     return plans
+
+
+def refinements(plan: Plan, network: nn.Module, batch_size: int | None) -> list[Plan]:
+    """Variants of the best plan: fewer threads, and a batch in parts that fit the cache.
+
+    A network with batch norm takes its statistics from what goes through it at once, so its
+    batch stays whole.
+
+    Args:
+        batch_size: pictures in a batch; None leaves it whole.
+    """
+    if plan.threads or plan.micro_batch:
+        return []
+    available = torch.get_num_threads() if plan.device == "cpu" else 1
+    threads = {1, available // 2} if available >= 4 else {1}
+    found = [replace(plan, threads=n) for n in sorted(threads) if n < available]
+    if plan.device == "cpu" and batch_size is not None and not _mixes(network):
+        sizes = [-(-batch_size // parts) for parts in (2, 4)]
+        found += [replace(plan, micro_batch=size) for size in sizes if size >= SMALLEST_PART]
+    return found
 
 
 def choose_by_trial(
@@ -115,6 +98,8 @@ def choose_by_trial(
     loss_of: LossOf,
     *,
     cache: Path | None,
+    asked: PlanConfig | None = None,
+    num_passes: int = REFINE_FROM,
 ) -> Choice:
     """The fastest of the plans whose loss and gradients agree with the first one's.
 
@@ -126,35 +111,153 @@ def choose_by_trial(
         inputs, targets: one batch as the task prepares it.
         loss_of: the loss of outputs and targets.
         cache: a folder of the user's where choices are remembered; None remembers nothing.
+        asked: what a person wants of the plan.
+        num_passes: of the whole training, which decide how much is tried.
+    Raises:
+        UnavailableError: when no plan of the precision that a person wants agrees with the
+            first one, or a single picture does not fit into the device's memory.
     """
-    file = _cache_file(cache, network, plans, inputs)
-    remembered = _read(file, plans)
-    if remembered is not None:
-        return remembered
+    asked = asked or PlanConfig()
+    may_refine = num_passes >= REFINE_FROM
+    may_compile = _may_compile(asked, plans[0].device, num_passes)
+    depends_on = f"{asked.precision} {may_refine} {may_compile}"
+    file = cache_file(cache, network, plans, inputs, depends_on)
+    before = recall(file, plans)
+    if before is not None and is_settled(before):
+        return before
     began = time.perf_counter()
-    inputs, targets = _affordable(network, plans[0], inputs, targets, loss_of)
-    runners = [_Runner(network, plan, inputs, targets, loss_of) for plan in plans]
-    for round_number in range(MAX_ROUNDS):
-        for runner in runners:  # in turn, so that a disturbance meets all of them
-            runner.run()
-        if round_number and time.perf_counter() - began > BUDGET_S:
-            break
-    trials = tuple(runner.trial(runners[0]) for runner in runners)
-    best = next(trial for trial in (*trials[1:], trials[0]) if trial.accepted)
-    for trial in trials:
-        if trial.accepted and trial.seconds * MIN_GAIN < best.seconds:
-            best = trial
+    tried = _Tried(network, inputs, targets, loss_of, asked.precision)
+    plans = tried.fitting(plans)
+    budget_s = tried.shorten(plans[0], num_passes)
+    count = tried.batch_size
+    old = [before.plan] if before is not None else []
+    tried.time([*plans, *(plan for plan in old if plan not in plans)], began + FIRST * budget_s)
+    best = tried.best([*old, *plans[1:], plans[0]], RECONSIDER_GAIN if old else MIN_GAIN)
+    if may_refine and time.perf_counter() < began + budget_s:
+        # What a part of a batch gains shows only where the whole of it is tried.
+        further = refinements(best.plan, network, count if count == len(inputs) else None)
+        tried.time([best.plan, *further], began + budget_s)
+        best = tried.best([best.plan, *further], MIN_GAIN)
+    if may_compile:
+        compiled = replace(best.plan, compiled=True, kernels=False)
+        tried.time([best.plan, compiled], time.perf_counter() + FIRST * budget_s)
+        best = tried.best([best.plan, compiled], MIN_GAIN)
     choice = Choice(
         plan=best.plan,
-        trials=trials,
-        batch_size=len(inputs),
+        trials=tried.trials(),
+        batch_size=count,
         seconds=time.perf_counter() - began,
+        measured=before.measured + 1 if before is not None else 1,
     )
-    if file is not None:
-        with suppress(RunError):  # a choice that cannot be remembered is made again
-            make_folder(file.parent)
-            write_json(file, to_json(choice))
-    return choice
+    return remember(file, choice)
+
+
+def _may_compile(asked: PlanConfig, device: str, num_passes: int) -> bool:
+    """Whether compiling is tried: on a CPU it takes longer than it gains, unless one knows more."""
+    by_itself = device == "cuda" and num_passes >= COMPILE_FROM
+    return asked.compile == "try" or (asked.compile == "auto" and by_itself)
+
+
+class _Tried:
+    """The candidates that were tried on one batch, the reference first."""
+
+    def __init__(
+        self, network: nn.Module, inputs: Tensor, targets: Any, loss_of: LossOf, precision: str
+    ) -> None:
+        self._network, self._loss_of, self._precision = network, loss_of, precision
+        self._inputs, self._targets = inputs, targets
+        self._runners: dict[Plan, _Runner] = {}
+
+    def _runner(self, plan: Plan, count: int) -> "_Runner":
+        inputs, targets = self._inputs[:count], self._targets[:count]
+        return _Runner(self._network, plan, inputs, targets, self._loss_of)
+
+    @property
+    def _reference(self) -> "_Runner":
+        return next(iter(self._runners.values()))
+
+    def fitting(self, plans: Sequence[Plan]) -> list[Plan]:
+        """The plans, with the batch in parts where it does not fit into a GPU's memory."""
+        count = part = len(self._inputs)
+        while plans[0].device == "cuda":  # another system kills what asks for too much
+            if not self._runner(_in_parts(plans[0], part, count), count).is_too_large:
+                break
+            part //= 2
+            torch.cuda.empty_cache()
+            if part == 0 or _mixes(self._network):
+                raise UnavailableError(
+                    f"a step of {count} pictures does not fit into the memory of the device",
+                    "Choose a smaller --batch, or --set accumulate=2 or more.",
+                )
+        return [_in_parts(plan, part, count) for plan in plans]
+
+    @property
+    def batch_size(self) -> int:
+        return len(self._inputs)
+
+    def shorten(self, reference: Plan, num_passes: int) -> float:
+        """Keeps as much of the batch as can be tried within the budget; returns the budget [s]."""
+        few = min(len(self._inputs), 8)
+        runner = self._runner(reference, few)
+        runner.run()
+        if runner.failure is not None:
+            return LEAST_S
+        picture_s = runner.seconds / few
+        training_s = picture_s * len(self._inputs) * num_passes
+        budget_s = min(max(SHARE * training_s, LEAST_S), MOST_S)
+        count = min(len(self._inputs), max(few, int(budget_s / 8 / picture_s)))
+        self._inputs, self._targets = self._inputs[:count], self._targets[:count]
+        return budget_s
+
+    def time(self, plans: Sequence[Plan], until: float) -> None:
+        """Times plans in turn, so that a disturbance meets all of them."""
+        for plan, runner in self._runners.items():
+            if plan not in plans:
+                runner.release()
+        for plan in plans:
+            if plan not in self._runners:
+                self._runners[plan] = self._runner(plan, len(self._inputs))
+                self._runners[plan].compare(self._reference)
+        for round_number in range(MAX_ROUNDS):
+            for plan in plans:
+                self._runners[plan].run()
+            if round_number and time.perf_counter() > until:
+                break
+
+    def trials(self) -> tuple[Trial, ...]:
+        return tuple(runner.trial() for runner in self._runners.values())
+
+    def best(self, plans: Sequence[Plan], gain: float) -> Trial:
+        """The first of the plans that may be taken, or the one that is faster by the gain."""
+        reference = self._reference.trial()
+        each = (self._runners[plan].trial() for plan in plans)
+        trials = [trial for trial in each if self._may_be_taken(trial)]
+        if not trials and (reference.failure is not None or self._precision == "auto"):
+            return reference  # the training will say what is wrong with the network
+        if not trials:
+            raise self._refusal()
+        best = trials[0]
+        for trial in trials[1:]:
+            if trial.seconds * gain < best.seconds:
+                best = trial
+        return best
+
+    def _refusal(self) -> UnavailableError:
+        """Why no plan of the precision that a person wants can be had."""
+        wanted = (t for t in self.trials() if t.plan.precision == self._precision)
+        nearest = min(wanted, key=lambda trial: trial.gradient_error)
+        most_loss, most_gradient = BOUNDS[nearest.plan.precision]
+        why = nearest.failure or (
+            f"its loss differs by {nearest.loss_error:.2g} and its gradient by "
+            f"{nearest.gradient_error:.2g}, expected at most {most_loss:g} and {most_gradient:g}"
+        )
+        return UnavailableError(
+            f"plan.precision={self._precision} does not suit this network here: {why}",
+            "Leave it out, or take --set plan.precision=float32.",
+        )
+
+    def _may_be_taken(self, trial: Trial) -> bool:
+        return trial.accepted and self._precision in ("auto", trial.plan.precision)
 
 
 class _Runner:
@@ -165,28 +268,41 @@ class _Runner:
     ) -> None:
         self.plan = plan
         self.failure: str | None = None
+        self.is_too_large = False
         self.seconds = float("inf")
         self.loss = float("nan")
         self.gradient = torch.zeros(0)
+        self.loss_error = self.gradient_error = float("inf")
         self._targets, self._loss_of = targets, loss_of
         try:
             self._model = plan.place(copy.deepcopy(network)).train()
-            self._inputs = plan.arrange(inputs.to(plan.device))
+            self._inputs = inputs.to(plan.device)
             self._targets = targets.to(plan.device)
-            self._pass()
-            gradients = [p.grad for p in self._model.parameters() if p.grad is not None]
-            self.gradient = torch.cat([g.detach().float().cpu().flatten() for g in gradients])
+            for self._scale in SCALES if plan.precision == "float16" else (1.0,):
+                self._pass()
+                gradients = [p.grad for p in self._model.parameters() if p.grad is not None]
+                flat = torch.cat([g.detach().float().cpu().flatten() for g in gradients])
+                self.gradient = flat / self._scale
+                if self.gradient.isfinite().all():
+                    break
         except RuntimeError as error:  # an operation that lacks this layout or precision
             self.failure = str(error).splitlines()[0]
+            self.is_too_large = isinstance(error, torch.OutOfMemoryError)
 
     def _pass(self) -> None:
-        self.plan.seed(0)
+        plan, count = self.plan, len(self._inputs)
+        plan.seed(0)
         self._model.zero_grad(set_to_none=True)
-        with self.plan.autocast():
-            outputs = self._model(self._inputs)
-        loss = self._loss_of(outputs, self._targets)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.loss = float(loss.detach())
+        parts = plan.num_parts(count)
+        total = torch.zeros((), device=plan.device)
+        with plan.own_threads():
+            for first, last in pairwise(count * part // parts for part in range(parts + 1)):
+                with plan.autocast():
+                    outputs = self._model(plan.arrange(self._inputs[first:last]))
+                loss = self._loss_of(outputs, self._targets[first:last]) * ((last - first) / count)
+                (loss * self._scale).backward()  # type: ignore[no-untyped-call]
+                total += loss.detach()
+        self.loss = float(total)
 
     def run(self) -> None:
         if self.failure is None:
@@ -194,94 +310,36 @@ class _Runner:
             self._pass()
             self.seconds = min(self.seconds, time.perf_counter() - began)
 
-    def trial(self, reference: "_Runner") -> Trial:
-        if self.failure is not None:
-            return Trial(
-                plan=self.plan,
-                seconds=float("inf"),
-                loss_error=float("inf"),
-                gradient_error=float("inf"),
-                accepted=False,
-                failure=self.failure,
-            )
-        loss_error = abs(self.loss - reference.loss) / max(abs(reference.loss), 1e-12)
-        size = max(float(reference.gradient.norm()), 1e-12)
-        gradient_error = float((self.gradient - reference.gradient).norm()) / size
+    def compare(self, reference: "_Runner") -> None:
+        """Measures how far loss and gradient are from the reference's."""
+        if self.failure is None and reference.failure is None:
+            distance = abs(self.loss - reference.loss)
+            self.loss_error = distance / max(abs(reference.loss), 1e-12)
+            size = max(float(reference.gradient.norm()), 1e-12)
+            self.gradient_error = float((self.gradient - reference.gradient).norm()) / size
+        if self is not reference:
+            self.gradient = torch.zeros(0)  # a large network has room for few of them
+
+    def release(self) -> None:
+        """Frees the memory of a candidate that takes no further turn."""
+        self._model = nn.Module()
+
+    def trial(self) -> Trial:
         most_loss, most_gradient = BOUNDS[self.plan.precision]
         return Trial(
             plan=self.plan,
             seconds=self.seconds,
-            loss_error=loss_error,
-            gradient_error=gradient_error,
-            accepted=loss_error <= most_loss and gradient_error <= most_gradient,
+            loss_error=self.loss_error,
+            gradient_error=self.gradient_error,
+            accepted=self.loss_error <= most_loss and self.gradient_error <= most_gradient,
+            failure=self.failure,
         )
 
 
-def _affordable(
-    network: nn.Module, reference: Plan, inputs: Tensor, targets: Any, loss_of: LossOf
-) -> tuple[Tensor, Any]:
-    """The batch, or as much of it as the candidates can be tried on within the budget."""
-    few = min(len(inputs), 8)
-    runner = _Runner(network, reference, inputs[:few], targets[:few], loss_of)
-    runner.run()
-    if runner.failure is not None:
-        return inputs, targets
-    affordable = int(BUDGET_S / 8 / (runner.seconds / few))
-    size = min(len(inputs), max(few, affordable))
-    return inputs[:size], targets[:size]
+def _mixes(network: nn.Module) -> bool:
+    """Whether what a network makes of a picture depends on the others of its batch."""
+    return any(isinstance(module, _BatchNorm) for module in network.modules())
 
 
-def _cache_file(
-    cache: Path | None, network: nn.Module, plans: Sequence[Plan], inputs: Tensor
-) -> Path | None:
-    if cache is None:
-        return None
-    names = torch.cuda.get_device_name() if plans[0].device == "cuda" else ""
-    key = "\n".join(
-        (
-            str(network),
-            str(tuple(inputs.shape)),
-            torch.__version__,
-            torch.backends.cpu.get_cpu_capability(),
-            str(torch.get_num_threads()),
-            names,
-            json.dumps([asdict(plan) for plan in plans]),
-        )
-    )
-    return cache / "plans" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
-
-
-def to_json(choice: Choice) -> dict[str, Any]:
-    """The choice as plain values, as `env.json` holds it."""
-    tree = asdict(choice)
-    for trial in tree["trials"]:
-        for name in ("seconds", "loss_error", "gradient_error"):
-            value = trial[name]
-            trial[name] = float(f"{value:.4g}") if value < float("inf") else None
-    tree["seconds"] = round(tree["seconds"], 3)
-    return tree
-
-
-def _read(file: Path | None, plans: Sequence[Plan]) -> Choice | None:
-    """A remembered choice, where it can be read and is one of the candidates."""
-    if file is None or not file.is_file():
-        return None
-    try:
-        tree = read_json(file)
-        trials = tuple(
-            Trial(
-                **{
-                    **trial,
-                    "plan": Plan(**trial["plan"]),
-                    **{
-                        name: float("inf") if trial[name] is None else trial[name]
-                        for name in ("seconds", "loss_error", "gradient_error")
-                    },
-                }
-            )
-            for trial in tree["trials"]
-        )
-        choice = Choice(**{**tree, "plan": Plan(**tree["plan"]), "trials": trials})
-    except (RunError, KeyError, TypeError):
-        return None
-    return replace(choice, from_cache=True) if choice.plan in plans else None
+def _in_parts(plan: Plan, part: int, whole: int) -> Plan:
+    return plan if part == whole else replace(plan, micro_batch=part)

@@ -12,7 +12,7 @@ from convolens.data.base import Dataset, Split
 from convolens.errors import ConfigError, DataError
 from convolens.tasks.classify import ClassifyMeter
 from convolens.train.config import DataConfig, Tta
-from convolens.train.loop import evaluate as evaluate_split
+from convolens.train.evaluation import evaluate as evaluate_split
 from convolens.workbench.material import load
 from convolens.workbench.run import Run
 from convolens.workbench.views import mean_log_probability, with_views
@@ -70,7 +70,8 @@ def evaluate(
         data: another dataset with the same classes; None is the Run's own.
         data_root: where named datasets are; None is where they were.
         device: "cpu" or "cuda"; None is the Run's.
-        tta: views of a picture that are averaged: "none", "flip" or "crops"; None is the Run's.
+        tta: views of a picture that are averaged: "none", "flip", "shifts" or "crops"; None is
+            the Run's.
     Returns: metrics by name, for one Run; on its own data and machine they are those of its
         training to the last digit. An Ensemble for several.
     Raises:

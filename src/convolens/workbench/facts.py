@@ -11,8 +11,8 @@ import torch
 from convolens import __version__
 from convolens.data.base import Dataset
 from convolens.tasks.base import Task
+from convolens.train.choice import Choice, to_json
 from convolens.train.plan import Plan
-from convolens.train.trials import Choice, to_json
 
 MAX_PROBLEMS = 5
 

@@ -11,14 +11,15 @@ from convolens.data.registry import load_dataset
 from convolens.data.root import cache_folder
 from convolens.data.splits import carve_validation
 from convolens.errors import ConfigError
-from convolens.tasks.classify import Classify, channel_statistics
+from convolens.models.weights import load_imagenet
+from convolens.tasks.classify import Classify, channel_statistics, spread_indices
 from convolens.train.config import Config
-from convolens.train.events import Noted, Notify
+from convolens.train.events import Decoded, Noted, Notify, ignore
 from convolens.train.freeze import freeze
 from convolens.train.plan import Plan
 from convolens.train.run import RunFolder
-from convolens.train.transfer import transfer
-from convolens.workbench.network import build_network
+from convolens.train.transfer import Transfer, transfer
+from convolens.workbench.network import IMAGENET, build_network, imagenet_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +33,12 @@ class Material:
     plan: Plan
 
 
-def load(config: Config) -> Dataset:
-    """The dataset of a configuration, with a validation split where one is wanted."""
+def load(config: Config, notify: Notify = ignore) -> Dataset:
+    """The dataset of a configuration, with a validation split where one is wanted.
+
+    Args:
+        notify: is told how many pictures are decoded.
+    """
     wanted = config.data
     dataset = load_dataset(
         wanted.name,
@@ -44,6 +49,7 @@ def load(config: Config) -> Dataset:
         seed=wanted.seed,
         memory_limit_bytes=wanted.memory_bytes,
         workers=wanted.workers,
+        progress=lambda done, total: notify(Decoded(done=done, total=total)),
     )
     if dataset.val is None and wanted.val_fraction > 0:
         dataset = carve_validation(dataset, wanted.val_fraction, wanted.seed)
@@ -81,15 +87,44 @@ def initial_network(config: Config, dataset: Dataset) -> nn.Module:
     return network
 
 
+def initialize_from_pictures(network: nn.Module, dataset: Dataset, task: Classify) -> None:
+    """Lets a network that has a method `initialize_from` see training pictures before it learns.
+
+    It gets up to 5,000 of them, evenly spread, as it will read them, without augmentation.
+    """
+    initialize = getattr(network, "initialize_from", None)
+    if not callable(initialize):
+        return
+    indices = spread_indices(dataset.train)
+    pixels = dataset.train.pictures.batch(indices)
+    targets = task.targets(dataset.train, indices)
+    initialize(task.prepare(pixels, targets, None)[0])
+
+
 def load_initial_weights(network: nn.Module, config: Config, notify: Notify) -> None:
     """Gives the network the weights that the configuration names, if it names any.
 
     Raises:
         RunError: when they cannot be read, or none of them fits.
+        ConfigError: when the network has no weights learnt from ImageNet.
+        UnavailableError: when those cannot be fetched.
     """
-    if config.weights is not None:
+    if config.weights == IMAGENET:
+        new = load_imagenet(network, imagenet_name(config.model.name))
+        notify(Noted(text=f"{IMAGENET}: {_transferred(network, new).describe()}"))
+    elif config.weights is not None:
         file = weights_of(config.weights)
         notify(Noted(text=f"{file}: {transfer(network, file).describe()}"))
+
+
+def _transferred(network: nn.Module, new: tuple[str, ...]) -> Transfer:
+    """What was loaded, where all of a network's tensors but these were."""
+    own = network.state_dict()
+    return Transfer(
+        loaded=tuple(name for name in own if name not in new),
+        new=tuple((name, tuple(own[name].shape)) for name in new),
+        unused=(),
+    )
 
 
 def weights_of(word: str) -> Path:

@@ -151,8 +151,8 @@ class Run:
             images: files.
             top: how many labels to give for each picture.
             device: "cpu" or "cuda"; None is the Run's.
-            tta: views of a picture that are averaged: "none", "flip" or "crops"; None is the
-                Run's.
+            tta: views of a picture that are averaged: "none", "flip", "shifts" or "crops";
+                None is the Run's.
         Returns: a Prediction for each picture, in their order.
         Raises:
             DataError: when a picture cannot be read.

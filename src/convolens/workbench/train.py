@@ -14,6 +14,7 @@ from convolens.errors import ConfigError, DataError, RunError
 from convolens.recipes.registry import find_recipe
 from convolens.tasks.base import Task
 from convolens.train.board import check_tensorboard
+from convolens.train.choice import Choice
 from convolens.train.config import Config, ModelConfig
 from convolens.train.distributed import ALONE, Processes, check_share
 from convolens.train.events import Noted, Notify, ignore
@@ -25,15 +26,16 @@ from convolens.train.run import RunFolder, check_out, check_run_name, create_run
 from convolens.train.settings import apply_settings, to_json
 from convolens.train.state import state_files
 from convolens.train.stop import stop_signals
-from convolens.train.trials import Choice
 from convolens.workbench.facts import environment, facts_of, notes_of
 from convolens.workbench.material import (
     Material,
     initial_network,
+    initialize_from_pictures,
     load,
     load_initial_weights,
     make_task,
 )
+from convolens.workbench.network import IMAGENET
 from convolens.workbench.planning import choose_plan
 from convolens.workbench.run import Run
 from convolens.workbench.work import work
@@ -68,8 +70,8 @@ def train(
         out: the folder in which the Run's folder is made.
         name: the Run's name; None makes one of dataset, model and a number.
         data_root: where named datasets are; None is a cache folder of the user's.
-        weights: a weights file, or a Run whose best weights training begins with; a head for
-            another number of classes begins anew.
+        weights: a weights file, or a Run whose best weights training begins with, or "imagenet"
+            for those that torchvision publishes; a head for another number of classes begins anew.
         settings: "key=value" for any field of the recipe, such as "optimizer.lr=0.05".
         resume: a stopped Run to go on with; it has its own recipe, so that beside it only
             `device`, `data_root`, `notify` and `processes` may be given.
@@ -186,7 +188,7 @@ def configure(
     config = apply_settings(config, settings)
     if weights is not None:
         config = replace(config, weights=str(weights))
-    if config.weights is not None:
+    if config.weights not in (None, IMAGENET):
         config = replace(config, weights=str(Path(config.weights).absolute()))
     return replace(config, optimizer=resolved(config.optimizer))
 
@@ -203,7 +205,7 @@ def prepare(
     if config.tensorboard:
         check_tensorboard()
     device = choose_device(config.device)
-    dataset = _load_together(config, processes)
+    dataset = _load_together(config, notify, processes)
     for text in notes_of(dataset):
         notify(Noted(text=text))
     if shrink_batch and config.batch_size > len(dataset.train):
@@ -213,6 +215,7 @@ def prepare(
     check_share(processes, config.batch_size, config.accumulate)
     task = make_task(config, dataset)
     network = initial_network(config, dataset)
+    initialize_from_pictures(network, dataset, task)
     load_initial_weights(network, config, notify)
     choice = _choose_together(config, dataset, task, network, device, processes)
     notify(Noted(text=choice.describe()))
@@ -222,7 +225,7 @@ def prepare(
     return material, choice
 
 
-def _load_together(config: Config, processes: Processes) -> Dataset:
+def _load_together(config: Config, notify: Notify, processes: Processes) -> Dataset:
     """The dataset of a configuration, the same one in every process.
 
     Raises:
@@ -230,9 +233,9 @@ def _load_together(config: Config, processes: Processes) -> Dataset:
     """
     if config.data.name in dataset_names():  # which may have to be downloaded
         with processes.one_first():
-            dataset = load(config)
+            dataset = load(config, notify)
     else:
-        dataset = load(config)
+        dataset = load(config, notify)
     found = {"classes": dataset.class_names, "train": len(dataset.train), "test": len(dataset.test)}
     own = json.dumps(found).encode()
     if processes.broadcast(own) != own:
@@ -292,7 +295,7 @@ def _resume(
     if data_root is not None:
         config = replace(config, data=replace(config.data, root=str(Path(data_root).absolute())))
     check_share(processes, config.batch_size, config.accumulate)
-    dataset = _load_together(config, processes)
+    dataset = _load_together(config, notify, processes)
     plan = opened.plan(device)
     task = make_task(config, dataset)
     if facts_of(dataset, task, plan)["counts"] != opened.facts["counts"]:
@@ -302,6 +305,7 @@ def _resume(
         )
     network = initial_network(config, dataset)
     if not state_files(opened.folder):
+        initialize_from_pictures(network, dataset, task)
         load_initial_weights(network, config, notify)
     material = Material(config=config, dataset=dataset, task=task, network=network, plan=plan)
     if processes.is_first:

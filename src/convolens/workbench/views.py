@@ -16,17 +16,20 @@ ENLARGED = 8 / 7  # 256 px for crops of 224, as Krizhevsky et al. took them
 def with_views(network: nn.Module, tta: Tta) -> nn.Module:
     """A network that averages its probabilities over views of each picture.
 
-    Source: Krizhevsky, Sutskever and Hinton (2012), section 4.1, for the ten crops.
+    Source: Krizhevsky, Sutskever and Hinton (2012), section 4.1, for the ten crops; Jordan
+        (2024), arXiv:2404.00498, section 3.5, for the shifts.
     Args:
         network: gives logits (N, K).
         tta: "none" gives the network itself; "flip" takes the picture and its mirror image;
-            "crops" takes the four corners and the centre, of the network's own size, of the
-            picture enlarged by 8/7, and the mirror images of these five.
+            "shifts" takes these, and both moved by one pixel to either end of a diagonal, which
+            together weigh as much as the unmoved; "crops" takes the four corners and the centre,
+            of the network's own size, of the picture enlarged by 8/7, and the mirror images of
+            these five.
     Returns: a network that gives the logarithms of the mean probabilities (N, K).
     Raises:
         ConfigError: when `tta` is none of these words.
     Deviates: the paper crops pictures of 256 px, ours are enlarged from the size that the
-        network takes, so that any picture can be cropped.
+        network takes, so that any picture can be cropped. Jordan averages logits.
     """
     check_word("tta", tta, get_args(Tta))
     return network if tta == "none" else _Views(network, tta)
@@ -39,8 +42,12 @@ class _Views(nn.Module):
         self.tta = tta
 
     def forward(self, x: Tensor) -> Tensor:
-        views = [x] if self.tta == "flip" else five_crops(x)
+        views = five_crops(x) if self.tta == "crops" else [x]
+        if self.tta == "shifts":
+            views += diagonal_shifts(x)
         outputs = [self.network(each) for view in views for each in (view, view.flip(3))]
+        if self.tta == "shifts":
+            outputs += outputs[:2]  # the unmoved count twice
         return mean_log_probability(outputs)
 
 
@@ -55,6 +62,17 @@ def five_crops(x: Tensor) -> list[Tensor]:
     down, right = size[0] - height, size[1] - width
     corners = ((0, 0), (0, right), (down, 0), (down, right), (down // 2, right // 2))
     return [large[:, :, top : top + height, left : left + width] for top, left in corners]
+
+
+def diagonal_shifts(x: Tensor) -> list[Tensor]:
+    """The picture one pixel further down and right, and further up and left, mirrored at the edge.
+
+    Shape: x (N, C, H, W) -> two of (N, C, H, W)
+    """
+    height, width = x.shape[2:]
+    mode = "reflect" if min(height, width) > 1 else "replicate"  # one pixel mirrors nothing
+    padded = F.pad(x, (1, 1, 1, 1), mode=mode)
+    return [padded[:, :, at : at + height, at : at + width] for at in (0, 2)]
 
 
 def mean_log_probability(outputs: Sequence[Tensor]) -> Tensor:

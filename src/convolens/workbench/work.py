@@ -12,10 +12,11 @@ from convolens.train.batch_norm import with_shared_batch_norm
 from convolens.train.board import Board
 from convolens.train.checkpoint import load_weights
 from convolens.train.distributed import ALONE, Processes
+from convolens.train.evaluation import evaluate
 from convolens.train.events import Notify
 from convolens.train.files import write_bytes, write_json
 from convolens.train.job import Job
-from convolens.train.loop import evaluate, fit
+from convolens.train.loop import fit
 from convolens.train.run import RunFolder
 from convolens.train.stop import StoppedError, StopRequest
 from convolens.visual.curves import curves
