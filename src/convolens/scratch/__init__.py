@@ -1,0 +1,1 @@
+"""The NumPy floor: every layer by hand, forward and backward, and how networks of them learn."""
