@@ -22,3 +22,9 @@ def test_exit_statuses() -> None:
 )
 def test_near_matches(word: str, expected: str) -> None:
     assert near_matches(word, ["vgg16", "lenet5"]) == expected
+
+
+def test_a_long_list_ends_with_how_many_more_there_are() -> None:
+    hint = near_matches("?", [f"name{i:02}" for i in range(50)])
+    assert hint.startswith("Choose one of: name00, name01, ")
+    assert hint.endswith(", name39 and 10 more.")

@@ -45,8 +45,11 @@ class UnavailableError(ConvolensError):
     exit_status = 1
 
 
+MOST_NAMES = 40  # in a sentence that lists what there is
+
+
 def near_matches(word: str, choices: Iterable[str]) -> str:
-    """Names the choices closest to a misspelt word, or all of them where none is close.
+    """Names the choices closest to a misspelt word, or the first 40 where none is close.
 
     Example:
         >>> near_matches("lenet", ["lenet5", "vgg16"])
@@ -58,4 +61,5 @@ def near_matches(word: str, choices: Iterable[str]) -> str:
     close = get_close_matches(word.lower(), names, n=3, cutoff=0.55)
     if close:
         return f"Did you mean {' or '.join(close)}?"
-    return f"Choose one of: {', '.join(names)}."
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f"Choose one of: {', '.join(names[:MOST_NAMES])}{more}."
