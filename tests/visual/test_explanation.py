@@ -48,7 +48,7 @@ def test_every_cell_has_the_colour_of_its_number_and_padding_is_crossed() -> Non
     assert len(root.findall("s:line", NAMES)) == padded
     assert fills.count("#" + "".join(f"{part:02x}" for part in GRID)) == padded
     texts = [element.text or "" for element in root.findall("s:text", NAMES)]
-    assert f"depends on rows 0-1, columns 4-6" in texts
+    assert "depends on rows 0-1, columns 4-6" in texts
     assert any(f"the network has {found.network:.9g}" in text for text in texts)
     assert any(text.startswith("then 1: max(0, ") for text in texts)
 

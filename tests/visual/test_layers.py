@@ -103,7 +103,7 @@ def test_what_there_is_not() -> None:
     net, x = lenet5(), a_picture(1, 32)
     with pytest.raises(ConfigError, match="no layer 'conv9'\nDid you mean conv"):
         maps_of(net, x, ["conv9"])
-    with pytest.raises(ShapeError, match=r"cannot read its input at fc1"):
+    with pytest.raises(ShapeError, match=r"fc1 .*expects 16·5·5 = 400 features"):
         layers_of(net, a_picture(1, 40))
     with pytest.raises(ConfigError, match="no layer before its last one"):
         layers_of(nn.Sequential(nn.Conv2d(1, 4, 3)), x).last_features()

@@ -22,7 +22,7 @@ def test_each_bar_is_as_long_as_the_class_is_right() -> None:
 
 def test_classes_without_pictures_are_left_out() -> None:
     figure = per_class(np.array([[5, 0], [0, 0]]), ["a", "b"])
-    assert "1 classes have no picture" in figure.caption
+    assert "Without any picture: 1 of the 2 classes" in figure.caption
 
 
 def test_matrices_that_do_not_fit() -> None:

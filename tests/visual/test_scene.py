@@ -14,7 +14,7 @@ SCENE = Scene(
         Rectangle(left=10, top=5, width=20, height=10, fill=RED, outline=(0, 0, 9), stroke_px=2),
         Stroke(begin=(0, 30), end=(59, 30), colour=(0, 0, 255)),
         Inset(left=40, top=20, pixels=INSET),
-        Words(at=(5, 20), text="a < b √", size=12),
+        Words(at=(5, 36), text="a < b √", size=12),
     ],
 )
 
@@ -38,4 +38,5 @@ def test_svg_has_the_same_shapes() -> None:
     assert [box.get(key) for key in ("x", "y", "width", "height")] == ["11", "6", "18", "8"]
     assert box.get("fill") == "#c80000"
     assert root.findtext("s:text", namespaces=NAMES) == "a < b √"
-    assert (root.find("s:image", NAMES) is not None) and root.find("s:line", NAMES) is not None
+    assert root.find("s:image", NAMES) is not None
+    assert root.find("s:line", NAMES) is not None

@@ -23,7 +23,7 @@ from convolens.visual.asked import asked
 
 everyone = nn.modules.module
 # What only summarises a volume, or hands it on: maps before it are as deep and finer.
-_SUMMARIES = ("pool", "mean", "sum", "amax", "view", "reshape", "flatten", "upsample", "permute")
+_SUMMARIES = ("pool", "mean", "sum", "amax", "view", "reshape", "flatten", "upsample")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,11 +92,22 @@ class Layers:
         for last in reversed(working):
             read = {v for o in last.operations for v in self.trace.operations[o].inputs}
             if any(self.trace.values[v].kind in ("parameter", "buffer") for v in read):
-                before = [r.name for r in working if r.value in read and r is not last]
-                if before:
-                    return before[-1]
+                before = [row for row in working if row is not last]
+                name = self._nearest(read - {last.value}, before)
+                if name:
+                    return name
                 break
         raise ConfigError("the network has no layer before its last one")
+
+    def _nearest(self, values: set[int], rows: Sequence[Row]) -> str:
+        """The last of these rows that gives one of the values, or what such a value is made of."""
+        makers = {v: o for o in self.trace.operations for v in o.outputs}
+        while values:
+            names = [row.name for row in rows if row.value in values]
+            if names:
+                return names[-1]
+            values = {v for value in values if value in makers for v in makers[value].inputs}
+        return ""
 
 
 def _ancestors(trace: Trace) -> set[int]:
@@ -121,11 +132,11 @@ def layers_of(net: nn.Module, pictures: Tensor) -> Layers:
         trace = trace_inference(net, Arguments(args=(one.to(META),), kwargs={}), on_meta=True)
     except ForwardError as error:
         if not needs_values(error):
-            raise explain(error, type(net).__name__) from error.cause
+            raise explain(error, net, type(net).__name__) from error.cause
         try:
             trace = trace_inference(net, Arguments(args=(one,), kwargs={}), on_meta=False)
         except ForwardError as real:
-            raise explain(real, type(net).__name__) from real.cause
+            raise explain(real, net, type(net).__name__) from real.cause
     return Layers(trace=trace, rows=rows_of(trace)[0])
 
 

@@ -56,7 +56,7 @@ def per_class(matrix: NDArray[np.integer], class_names: Sequence[str]) -> Figure
         f"({right[best] / totals[best]:.1%}). The line is all classes together, {mean:.1%}."
     )
     if len(seen) < classes:
-        caption += f" {classes - len(seen)} classes have no picture."
+        caption += f" Without any picture: {classes - len(seen)} of the {classes} classes."
     if len(order) > MOST_CLASSES:
         caption += f" Only the {MOST_CLASSES} of least accuracy are drawn."
     return Figure(name="per-class", caption=caption, pixels=_draw(rows, mean))

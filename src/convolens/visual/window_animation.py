@@ -98,7 +98,7 @@ def window_animation(size: tuple[int, int], window: Window, title: str = "window
     some = f"{len(positions)} of its {count}" if len(positions) < count else f"all {count}"
     caption = (
         f"{title}: {_words(window)} on {size[0]}×{size[1]} px at {some} positions, giving "
-        f"{rows}×{cols}. Watch where the window meets the grey padding, and how far it steps."
+        f"{rows}×{cols}. Watch how far it steps, and where it reads padding (vermillion)."
     )
     return Animation(
         name="window", caption=caption, frames=frames, positions=positions, frame_ms=_FRAME_MS
