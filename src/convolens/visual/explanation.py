@@ -43,7 +43,7 @@ _WIDTH_PX = _GRIDS_LEFT + 3 * (_GRID_PX + _GAP_PX) + 340
 def explanation_figure(explanation: Explanation, image: Pixels) -> Figure:
     """Draws an explanation: the image with what the unit sees, and its arithmetic beside it.
 
-    Blue is above 0, vermillion below, and padding is crossed out; values, weights and products
+    Vermillion is above 0, blue below, and padding is crossed out; values, weights and products
     have a scale each. Of many channels or terms the strongest are shown. What is unfolded follows
     below.
 
@@ -69,7 +69,7 @@ def _caption(explanation: Explanation) -> str:
     )
     if explanation.performed_by not in (explanation.layer, explanation.operation):
         words += f" in {explanation.performed_by}"
-    return words + ". Blue is above 0, vermillion below; crossed cells are padding."
+    return words + ". Vermillion is above 0, blue below; crossed cells are padding."
 
 
 def _scene(explanation: Explanation, image: Pixels) -> Scene:
@@ -218,13 +218,13 @@ def _numbered(value: float, at: tuple[int, int], side: int, fill: Colour) -> Wor
 
 
 def signed_colour(level: float) -> Colour:
-    """White for 0, towards blue for 1 and towards vermillion for −1; beyond, as at the end.
+    """White for 0, towards vermillion for 1 and towards blue for −1; beyond, as at the end.
 
     Example:
-        >>> signed_colour(0.0), signed_colour(1.0) == BLUE, signed_colour(-7.0) == VERMILLION
+        >>> signed_colour(0.0), signed_colour(1.0) == VERMILLION, signed_colour(-7.0) == BLUE
         ((255, 255, 255), True, True)
     """
-    end = BLUE if level > 0 else VERMILLION
+    end = VERMILLION if level > 0 else BLUE
     share = min(abs(level), 1.0)
     red, green, blue = (round(255 + (part - 255) * share) for part in end)
     return red, green, blue
