@@ -7,6 +7,7 @@ import torch
 from convolens.errors import ConfigError, DataError, ShapeError
 from convolens.scratch.activations import ReLU
 from convolens.scratch.affine import Affine
+from convolens.scratch.augmentation import shifts
 from convolens.scratch.losses import SoftmaxWithLoss
 from convolens.scratch.network import Network
 from convolens.scratch.networks import deep_convnet
@@ -85,10 +86,26 @@ def test_the_same_seed_gives_the_same_bits() -> None:
     weights = []
     for seed in (5, 5, 6):
         net = deep_convnet(3, image_size=8, seed=0)  # with dropout
-        Trainer(net, Adam(), epochs=2, batch_size=16, seed=seed).fit(x, T[:40])
+        trainer = Trainer(net, Adam(), epochs=2, batch_size=16, augment=shifts(1), seed=seed)
+        trainer.fit(x, T[:40])
         weights.append(net.params["conv3.W"])
     np.testing.assert_array_equal(weights[0], weights[1])
     assert not np.array_equal(weights[0], weights[2])
+
+
+def test_augmentation_changes_what_is_learnt_from_and_nothing_else() -> None:
+    """Pictures that are all replaced by zeros teach nothing but how frequent each class is."""
+    x = X.copy()
+    net = small()
+    trainer = Trainer(
+        net, Adam(lr=0.01), epochs=30, batch_size=70, augment=lambda batch, _: 0 * batch
+    )
+    (*_, row) = trainer.fit(x, T, val=(x, T))
+    np.testing.assert_array_equal(x, X)
+    shares = np.bincount(T) / len(T)
+    assert row["train_loss"] == pytest.approx(-(shares * np.log(shares)).sum(), abs=0.02)
+    np.testing.assert_array_equal(net.params["fc1.W"], small().params["fc1.W"])
+    assert row["val_loss"] == net.evaluate(x, T)[0]
 
 
 def test_a_picture_with_nan_is_named() -> None:

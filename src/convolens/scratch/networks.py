@@ -29,7 +29,7 @@ def simple_convnet(
     num_filters: int = 30,
     filter_size: int = 5,
     hidden_size: int = 100,
-    weight_std: float = 0.01,
+    weight_std: float | None = 0.01,
     dropout: float = 0.0,
     penalty: Penalty | None = None,
     seed: int = 0,
@@ -45,7 +45,8 @@ def simple_convnet(
         num_filters: filters of the convolution.
         filter_size: side of a filter [px].
         hidden_size: units of the hidden affine layer.
-        weight_std: standard deviation of the initial weights; biases begin at 0.
+        weight_std: standard deviation of the initial weights, 0.01 in the book; None takes He's,
+            which differs from layer to layer. Biases begin at 0.
         dropout: probability of dropping a hidden unit; the book's network drops none.
         penalty: on the weights, added to the loss.
         seed: of the initial weights and of dropout.
@@ -58,7 +59,7 @@ def simple_convnet(
         433890
     """
     rng = np.random.default_rng(seed)
-    draw = _Draw(rng, gaussian(weight_std), dtype)
+    draw = _Draw(rng, he if weight_std is None else gaussian(weight_std), dtype)
     side = output_size(output_size(image_size, filter_size), 2, stride=2)
     layers: dict[str, Layer] = {
         "conv1": draw.convolution(in_channels, num_filters, filter_size),

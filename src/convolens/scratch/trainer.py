@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from convolens.errors import ConfigError, ConvolensError, DataError
+from convolens.scratch.augmentation import Augment
 from convolens.scratch.layer import Array
 from convolens.scratch.network import Network, check_pairs, is_right
 from convolens.scratch.optimizers import Optimizer
@@ -69,7 +70,8 @@ class Trainer:
         batch_size: pictures in a step; the last step of an epoch takes what is left.
         schedule: what the optimizer's learning rate is multiplied by, given the share of all steps
             that is done: `constant`, `cosine`, or any function.
-        seed: of the order of the pictures.
+        augment: changes the pictures of each batch before the step; None leaves them.
+        seed: of the order of the pictures and of their augmentation.
         notify: is told of every step (a `Step`) and, at the end of an epoch, of its row.
     Raises:
         ConfigError: when epochs or batch_size is less than 1.
@@ -83,6 +85,7 @@ class Trainer:
         epochs: int = 20,
         batch_size: int = 100,
         schedule: Schedule = constant,
+        augment: Augment | None = None,
         seed: int = 0,
         notify: Notify = lambda _: None,
     ) -> None:
@@ -91,7 +94,7 @@ class Trainer:
                 raise ConfigError(f"{name} must be at least 1, received {value}")
         self.network, self.optimizer = network, optimizer
         self.epochs, self.batch_size = epochs, batch_size
-        self.schedule, self.seed, self.notify = schedule, seed, notify
+        self.schedule, self.augment, self.seed, self.notify = schedule, augment, seed, notify
         self.lr = optimizer.lr
 
     def fit(self, x: Array, t: Array, *, val: tuple[Array, Array] | None = None) -> list[Row]:
@@ -124,7 +127,8 @@ class Trainer:
         return rows
 
     def _epoch(self, epoch: int, x: Array, t: Array) -> Row:
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(x))
+        rng = np.random.default_rng([self.seed, epoch])
+        order = rng.permutation(len(x))
         starts = range(0, len(x), self.batch_size)
         total_steps, loss, right, done = len(starts) * self.epochs, 0.0, 0.0, 0
         began = time.perf_counter()
@@ -132,12 +136,10 @@ class Trainer:
             step = (epoch - 1) * len(starts) + index
             self.optimizer.lr = self.lr * self.schedule(step / total_steps)
             batch = order[start : start + self.batch_size]
-            batch_loss, batch_right = self._step(x[batch], t[batch], step)
-            loss, right, done = (
-                loss + batch_loss * len(batch),
-                right + batch_right,
-                start + len(batch),
-            )
+            pictures = x[batch] if self.augment is None else self.augment(x[batch], rng)
+            batch_loss, batch_right = self._step(pictures, t[batch], step)
+            loss, right = loss + batch_loss * len(batch), right + batch_right
+            done = start + len(batch)
             self.notify(
                 Step(
                     step=step + 1,
