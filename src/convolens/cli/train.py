@@ -2,15 +2,19 @@
 
 import json
 import os
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from convolens.cli.find_rate import find_rate
 from convolens.cli.processes import processes_of, taking_part
 from convolens.cli.words import DataRoot, Device, Json
-from convolens.errors import ConfigError
+from convolens.errors import ConfigError, ConvolensError
+
+if TYPE_CHECKING:  # PyTorch takes seconds to import, and `--help` needs none of it
+    from convolens.workbench.run import Run
 
 Text = str | None
 
@@ -59,6 +63,9 @@ def train(
     ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at the first picture that cannot be read.")
+    ] = False,
+    no_report: Annotated[
+        bool, typer.Option("--no-report", help="Do not write report.html at the end.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -110,13 +117,30 @@ def train(
     if not processes.is_first:
         return
     summary = run.summary()
+    if not as_json:
+        display.show(closing(summary))
+    page = None if no_report else write_report(run, device)
     if as_json:
         print(json.dumps(summary))
-    else:
-        display.show(_closing(summary))
+    elif page is not None:
+        display.show(f"The report is {page}; open it in a browser.")
 
 
-def _closing(summary: dict[str, Any]) -> str:
+def write_report(run: "Run", device: str | None) -> Path | None:
+    """Writes the report of a finished training, or says in one line why it cannot be written."""
+    from convolens.workbench.report import report
+
+    try:
+        return report(run, device=device)
+    except Exception as error:  # the training is done and saved, whatever a report fails of
+        kind = "" if isinstance(error, ConvolensError) else f"{type(error).__name__}: "
+        why = " ".join(str(error).split())
+        print(f"convolens: the report could not be written: {kind}{why}", file=sys.stderr)
+        return None
+
+
+def closing(summary: dict[str, Any]) -> str:
+    """What a finished training says last."""
     metrics = summary["metrics"]
     values = ", ".join(
         f"{name.removeprefix('test_').replace('_', ' ')} "

@@ -1,0 +1,1 @@
+"""A Run as one HTML file: parts first, then the page that shows them."""

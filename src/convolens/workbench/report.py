@@ -1,0 +1,261 @@
+"""`report`: a Run as one HTML file that can be mailed."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from convolens import __version__
+from convolens.report.html import html
+from convolens.report.network import network_section
+from convolens.report.numbers import metric_text, number_in, percent, seconds_text
+from convolens.report.parts import Facts, Heading, Part, Report, Section, Text
+from convolens.report.recipe import recipe_section
+from convolens.report.results import (
+    calibration_part,
+    class_parts,
+    confusion_part,
+    metric_parts,
+    mistakes_part,
+)
+from convolens.report.sight import (
+    Example,
+    chosen_examples,
+    filter_parts,
+    map_parts,
+    saliency_parts,
+)
+from convolens.report.training import curve_parts, machine_section
+from convolens.train.files import read_bytes, write_text
+from convolens.workbench.command import command_of
+from convolens.workbench.gathered import Evaluated, Gathered, Lacking, gather, tried
+from convolens.workbench.run import Run
+
+_FEW_STEPS, _MANY_STEPS = 16, 50
+_LARGE_MACS = 200_000_000  # of one picture; beyond, an integral of 50 steps would take a minute
+
+
+def report(
+    run: str | Path | Run,
+    *,
+    out: str | Path | None = None,
+    data_root: str | Path | None = None,
+    device: str | None = None,
+) -> Path:
+    """Writes all that a Run has to say into one HTML file: no script, no request, under 5 MB.
+
+    The test is repeated for what the Run does not keep. What cannot be had, because the pictures
+    are gone or a file is damaged, is named where it would stand.
+
+    Args:
+        run: a Run or its folder, also one that has not come to its end.
+        out: the file; None is `report.html` in the Run.
+        data_root: where named datasets are; None is where they were.
+        device: "cpu" or "cuda"; None is the Run's.
+    Returns: the file.
+    Raises:
+        RunError: when the folder is no Run, its configuration is damaged, or the file cannot be
+            written.
+        UnavailableError: when the device is wanted and there is none.
+    """
+    opened = Run.open(run)
+    path = opened.path / "report.html" if out is None else Path(out)
+    write_text(path, html(report_of(gather(opened, data_root, device))))
+    return path
+
+
+def report_of(found: Gathered) -> Report:
+    """The report on what a Run holds."""
+    run = found.run
+    env = {} if isinstance(found.env, Lacking) else found.env
+    command = command_of(run.config)
+    now = datetime.now().astimezone()
+    return Report(
+        title=f"{run.config.model.name} on {run.facts['dataset']}",
+        lead=_lead(found),
+        sections=(
+            Section(title="In short", parts=(Facts(items=_short(found)),)),
+            recipe_section(run.config, run.facts, env, command.text, is_exact=command.is_exact),
+            _network(found),
+            Section(title="Training", parts=tuple(_curves(found))),
+            Section(title="The test", parts=tuple(_results(found))),
+            Section(title="What it looks at", parts=tuple(_sight(found))),
+            _machine(found),
+        ),
+        foot=f"Run {run.path.absolute().name}, written by convolens {__version__} "
+        f"on {now:%Y-%m-%d at %H:%M}.",
+    )
+
+
+def _sorry(lacking: Lacking) -> Text:
+    return Text(text=f"This could not be made: {lacking.why}", tone="warning")
+
+
+def _under(title: str, build: Callable[[], list[Part]]) -> list[Part]:
+    """Parts below a heading; where they cannot be had, it says why."""
+    parts = tried(build)
+    return [Heading(text=title), *([_sorry(parts)] if isinstance(parts, Lacking) else parts)]
+
+
+def _lead(found: Gathered) -> str:
+    epochs = 0 if isinstance(found.epochs, Lacking) else len(found.epochs)
+    wanted = found.run.config.epochs
+    if isinstance(found.test, Lacking):
+        return f"This training is not complete: {epochs} of {wanted} epochs are done."
+    accuracy = number_in(found.test["metrics"], "accuracy")
+    right = "" if accuracy is None else f"{percent(accuracy)} of the test pictures are right "
+    after = f"after {epochs} epoch{'s' * (epochs != 1)}" if epochs else "after training"
+    seconds = number_in(found.test, "seconds")
+    took = "" if seconds is None else f", {seconds_text(seconds)} in all"
+    return f"{right}{after}{took}."
+
+
+def _short(found: Gathered) -> tuple[tuple[str, str], ...]:
+    items: list[tuple[str, str]] = []
+    if not isinstance(found.test, Lacking):
+        items += _metric_items(found.test["metrics"], "test ")
+        items.append(("best epoch", f"{found.test.get('epoch', '?')}"))
+    if not isinstance(found.graph, Lacking):
+        totals = found.graph.totals
+        items.append(("parameters", f"{totals.params:,}"))
+        items.append(("MACs of one picture", f"{totals.macs:,}"))
+    if not isinstance(found.epochs, Lacking) and found.epochs:
+        speed = number_in(found.epochs[-1], "images_per_s")
+        items += [] if speed is None else [("training speed", f"{speed:,.0f} pictures/s")]
+    return tuple(items)
+
+
+def _metric_items(metrics: Mapping[str, Any], word: str) -> list[tuple[str, str]]:
+    known = [(name, number_in(metrics, name)) for name in metrics]
+    return [
+        (word + name.replace("_", " "), metric_text(name, value))
+        for name, value in known
+        if value is not None
+    ]
+
+
+def _network(found: Gathered) -> Section:
+    graph = found.graph
+    section = graph if isinstance(graph, Lacking) else tried(lambda: network_section(graph))
+    if isinstance(section, Lacking):
+        return Section(title="The network", parts=(_sorry(section),))
+    return section
+
+
+def _curves(found: Gathered) -> list[Part]:
+    epochs = found.epochs
+    parts = epochs if isinstance(epochs, Lacking) else tried(lambda: curve_parts(epochs))
+    return [_sorry(parts)] if isinstance(parts, Lacking) else parts
+
+
+def _machine(found: Gathered) -> Section:
+    total_s = None if isinstance(found.test, Lacking) else number_in(found.test, "seconds")
+    epochs = [] if isinstance(found.epochs, Lacking) else found.epochs
+    env = {} if isinstance(found.env, Lacking) else found.env
+    section = machine_section(epochs, env, found.run.facts["plan"], total_s)
+    if isinstance(found.env, Lacking):
+        return replace(section, parts=(_sorry(found.env), *section.parts))
+    return section
+
+
+def _results(found: Gathered) -> list[Part]:
+    tested, names = found.tested, found.run.task.class_names
+    if isinstance(tested, Lacking):
+        if isinstance(found.test, Lacking):
+            return [_sorry(tested)]
+        kept = Facts(items=tuple(_metric_items(found.test["metrics"], "")))
+        return [kept, _sorry(tested)]
+    meter = tested.meter
+    matrix = meter.confusion.numpy()
+    parts = [*metric_parts(meter.metrics(), matrix), *_remarks(found, tested)]
+    if meter.num_seen == 0:
+        return [*parts, Text(text="None of the test pictures can be read.", tone="warning")]
+    seen = meter.predicted >= 0
+    right = (meter.predicted == tested.labels)[seen].numpy()
+    sure = meter.probability[seen].numpy()
+
+    def mistakes() -> list[Part]:
+        figures = found.run.task.figures(meter, tested.split)
+        return [mistakes_part(figure) for figure in figures if figure.name == "mistakes"]
+
+    return [
+        *parts,
+        *class_parts(matrix, names),
+        *_under("Which class is taken for which", lambda: [confusion_part(matrix, names)]),
+        *_under("Is it right as often as it is sure?", lambda: [calibration_part(sure, right)]),
+        *_under("The worst mistakes", mistakes),
+    ]
+
+
+def _remarks(found: Gathered, tested: Evaluated) -> list[Part]:
+    """Where these numbers come from, if they are not those of the training."""
+    if isinstance(found.test, Lacking):
+        text = "The training is not complete; this is the test of its best weights until now."
+        return [Text(text=text, tone="warning")]
+    then, now = number_in(found.test["metrics"], "accuracy"), tested.meter.metrics()["accuracy"]
+    if then is None or abs(then - now) < 1e-9:
+        return []
+    text = (
+        f"At the end of training the accuracy was {percent(then)}; repeated for this report it is "
+        f"{percent(now)}. Another machine or plan may turn a picture or two; a greater difference "
+        "says that the pictures or the weights are not the same any more."
+    )
+    return [Text(text=text, tone="warning")]
+
+
+def _sight(found: Gathered) -> list[Part]:
+    network, tested, task = found.network, found.tested, found.run.task
+    if isinstance(network, Lacking):
+        return [_sorry(network)]
+    examples = tested if isinstance(tested, Lacking) else tried(lambda: _examples(tested))
+    if not isinstance(examples, Lacking) and not examples:
+        examples = Lacking("none of the test pictures can be read")
+    first = None if isinstance(examples, Lacking) else examples[0].pixels
+    file = found.run.folder.figures / "filters.png"
+
+    def first_filters() -> list[Part]:
+        return filter_parts(network, first, read_bytes(file) if file.is_file() else None)
+
+    parts = _under("The first filters", first_filters)
+    if isinstance(examples, Lacking):
+        return [*parts, Heading(text="Feature maps and saliency"), _sorry(examples)]
+    is_large = not isinstance(found.graph, Lacking) and found.graph.totals.macs > _LARGE_MACS
+    steps = _FEW_STEPS if is_large else _MANY_STEPS
+
+    def inputs() -> Tensor:
+        pixels = torch.stack([torch.from_numpy(example.pixels) for example in examples])
+        nothing = torch.zeros(len(examples), dtype=torch.int64)
+        return task.prepare(pixels.to(found.device), nothing, None)[0]
+
+    def saliency() -> list[Part]:
+        return saliency_parts(network, inputs(), examples, task.class_names, steps)
+
+    return [
+        *parts,
+        *_under("What speaks for the class that it says", saliency),
+        *_under("Feature maps", lambda: map_parts(network, inputs()[:1], examples[0])),
+        Text(text="The same of any picture: convolens look RUN PICTURE", tone="soft"),
+    ]
+
+
+def _examples(tested: Evaluated) -> list[Example]:
+    meter, split = tested.meter, tested.split
+    chosen = chosen_examples(meter.predicted, meter.probability, tested.labels)
+    if not chosen:
+        return []
+    places = torch.tensor([place for _, place in chosen], dtype=torch.int64)
+    return [
+        Example(
+            why=why,
+            name=str(split.names[place]),
+            pixels=pixels,
+            true=int(tested.labels[place]),
+            predicted=int(meter.predicted[place]),
+            probability=float(meter.probability[place]),
+        )
+        for (why, place), pixels in zip(chosen, split.pictures.batch(places).numpy(), strict=True)
+    ]
