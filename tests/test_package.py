@@ -33,3 +33,12 @@ def test_every_public_name_can_be_had() -> None:
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
     assert not hasattr(convolens, "no_such_name")
+
+
+def test_a_room_does_not_take_the_name_of_a_function() -> None:
+    code = (
+        "import convolens as cl, convolens.train.loop, convolens.report.html\n"
+        "from convolens.train.loop import fit\n"
+        "print(cl.Run.__name__, callable(cl.train), callable(cl.report), cl.models.__name__)"
+    )
+    assert run_python(code) == "Run True True convolens.models"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from convolens.errors import ConfigError, ConvolensError, DataError, RunError, ShapeError
@@ -217,7 +218,7 @@ def test_damaged_pictures_are_counted_and_named(stripes: Path, tmp_path: Path) -
             ConfigError,
             "stop.patience must be a whole number of at least 0",
         ),
-        ({"settings": ["tta=flop"]}, ConfigError, "--set tta takes none or flip or shifts or crops"),
+        ({"settings": ["tta=flop"]}, ConfigError, "tta takes none or flip or shifts or crops"),
         (
             {"settings": ["stop.patience=2", "data.val_fraction=0"]},
             ConfigError,
@@ -309,3 +310,24 @@ def test_a_network_from_a_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="has no network called 'tinny'") as caught:
         train("digits", model=f"{file}:tinny", epochs=1, out=tmp_path / "runs")
     assert caught.value.hint == "Did you mean tiny?"
+
+
+def test_a_network_of_a_file_is_found_from_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n"
+        "def Net(num_classes):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(1024, num_classes))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    run = train("digits", model="net.py:Net", epochs=1, out=tmp_path)
+    monkeypatch.chdir(tmp_path / "there")
+    Image.new("L", (32, 32)).save("picture.png")
+    assert Run.open(run.path).predict("picture.png")[0].label in "0123456789"
+
+
+def test_a_line_of_notation_names_no_folder(tmp_path: Path) -> None:
+    run = train("digits", model="conv 4 5x5 /2 | relu | fc 10", epochs=1, out=tmp_path)
+    assert run.path == tmp_path / "digits-net-1"

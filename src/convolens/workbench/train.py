@@ -11,6 +11,7 @@ from convolens.data.base import Dataset
 from convolens.data.registry import dataset_names
 from convolens.data.root import cache_folder
 from convolens.errors import ConfigError, DataError, RunError
+from convolens.models.notation import is_notation
 from convolens.recipes.registry import find_recipe
 from convolens.tasks.base import Task
 from convolens.train.board import check_tensorboard
@@ -128,7 +129,7 @@ def train(
     facts = facts_of(dataset, material.task, choice.plan)
     # Until there is a Run to save, a signal ends training at once.
     with stop_signals() as stop:
-        stem = f"{dataset.name}-{config.model.name.rpartition(':')[2]}"
+        stem = f"{dataset.name}-{_short_name(config.model.name)}"
         folder = _begin_folder(Path(out), name, stem, processes)
         try:
             if processes.is_first:
@@ -151,6 +152,11 @@ def _lost(out: Path, name: str | None, processes: Processes) -> Path | None:
     if not begun and processes.is_first:
         folder.discard()
     return folder.path if begun else None
+
+
+def _short_name(model: str) -> str:
+    """What a MODEL word adds to a folder's name; a line of notation has no name of its own."""
+    return "net" if is_notation(model) else Path(model.rpartition(":")[2]).name
 
 
 def _begin_folder(out: Path, name: str | None, stem: str, processes: Processes) -> RunFolder:
@@ -272,6 +278,13 @@ def _absolute(word: str) -> str:
     return str(Path(word).absolute())
 
 
+def _absolute_file(model: str) -> str:
+    """FILE.py:NAME with the file as it can be found from anywhere; another MODEL word as it is."""
+    file, colon, name = model.rpartition(":")
+    is_file = colon and file.endswith(".py") and Path(file).is_file()
+    return f"{Path(file).absolute()}:{name}" if is_file else model
+
+
 def _resume(
     run: str | Path,
     *,
@@ -324,8 +337,9 @@ def _override(
     seed: int | None,
     strict: bool | None,
 ) -> Config:
-    if model is not None and model != config.model.name:
-        config = replace(config, model=ModelConfig(name=model))
+    word = _absolute_file(model or config.model.name)
+    if word != config.model.name:
+        config = replace(config, model=ModelConfig(name=word))
     changes = {"epochs": epochs, "batch_size": batch, "device": device, "seed": seed}
     config = replace(config, **{k: v for k, v in changes.items() if v is not None})  # type: ignore[arg-type]
     if strict is not None:
