@@ -28,6 +28,12 @@ class Window(NamedTuple):
         """What is added to the side before it is divided by the stride."""
         return 2 * self.padding - self.kernel + (self.stride - 1 if self.ceil_mode else 0)
 
+    def positions(self, side: int) -> int:
+        """How many there are on a map of that side."""
+        count = (side + self.room) // self.stride + 1
+        begins = (count - 1) * self.stride - self.padding
+        return count - 1 if begins >= side else count  # a window has to begin on the map
+
 
 def side_after(image_size: int, windows: Sequence[Window]) -> int:
     """Side of the map behind the windows: floor((H + 2P − K)/S) + 1 for each, or the ceiling.
@@ -54,12 +60,13 @@ def side_after(image_size: int, windows: Sequence[Window]) -> int:
                 f"{window.kernel} px and gets {sides[-1]} px ({way})",
                 f"The smallest picture is {_smallest(windows)} px.",
             )
-        sides.append((sides[-1] + window.room) // window.stride + 1)
+        sides.append(window.positions(sides[-1]))
     return sides[-1]
 
 
 def _smallest(windows: Sequence[Window]) -> int:
     need = 1
     for window in reversed(windows):
-        need = max(1, (need - 1) * window.stride - window.room)
+        last = (need - 1) * window.stride
+        need = max(1, last - window.room, last - window.padding + 1 if window.ceil_mode else 1)
     return need

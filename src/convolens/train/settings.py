@@ -59,7 +59,9 @@ def _changed(config: Config, key: str, text: str) -> Config:
         options = dict(config.model.options)
         options[key.removeprefix(OPTIONS_PREFIX)] = _literal(text)
         return replace(config, model=ModelConfig(name=config.model.name, options=options))
-    raise ConfigError(f"--set: there is no key {key!r}", near_matches(key, setting_keys()))
+    keys = setting_keys()
+    same_field = [known for known in keys if known.rpartition(".")[2] == key]
+    raise ConfigError(f"--set: there is no key {key!r}", near_matches(key, same_field or keys))
 
 
 def _with(node: Any, path: list[str], text: str, key: str) -> Any:
