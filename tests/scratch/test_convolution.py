@@ -178,7 +178,7 @@ def test_the_books_example_with_stride() -> None:
         (
             lambda: Convolution(np.ones((2, 3, 3, 3)), stride=0),
             (1, 3, 8, 8),
-            "convolution on x (1, 3, 8, 8): stride must be at least 1, received 0",
+            "stride must be a whole number of at least 1, received 0",
         ),
         (
             lambda: TransposedConvolution(np.ones((2, 3, 2, 2)), padding=2),
@@ -195,7 +195,7 @@ def test_the_books_example_with_stride() -> None:
         (
             lambda: Convolution(np.ones((2, 3, 3))),
             (1, 3, 8, 8),
-            "W must have four axes (maps, channels, K_h, K_w), received (2, 3, 3)",
+            "W must be (maps, channels, K_h, K_w), none of them 0, received (2, 3, 3)",
         ),
         (
             lambda: Convolution(np.ones((5, 3, 3, 3)), groups=2),
@@ -220,3 +220,24 @@ def test_what_does_not_fit_is_named_with_the_arithmetic(
     with pytest.raises(ShapeError) as caught:
         make().forward(np.ones(x))
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("layer", [Convolution, TransposedConvolution])
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"padding": -1}, "padding must be a whole number of at least 0, received -1"),
+        ({"stride": 0}, "stride must be a whole number of at least 1, received 0"),
+        ({"dilation": 0}, "dilation must be a whole number of at least 1, received 0"),
+        ({"stride": 1.5}, "stride must be a whole number of at least 1, received 1.5"),
+    ],
+)
+def test_a_window_that_cannot_slide_is_named(layer: type, words: dict, message: str) -> None:
+    with pytest.raises(ShapeError) as caught:
+        layer(np.ones((2, 2, 3, 3)), **words)
+    assert str(caught.value) == message
+
+
+def test_filters_that_are_none_are_named() -> None:
+    with pytest.raises(ShapeError, match=r"none of them 0, received \(0, 2, 3, 3\)"):
+        Convolution(np.ones((0, 2, 3, 3)))

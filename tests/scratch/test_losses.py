@@ -121,3 +121,11 @@ def test_rows_that_are_not_one_hot_are_named() -> None:
         SquaredError().forward(np.zeros((1, 2)), np.zeros((2, 1)))
     with pytest.raises(DataError, match=r"^squared error expected numbers in t, received NaN"):
         SquaredError().forward(np.zeros((1, 2)), np.array([[np.nan, 0]]))
+
+
+@pytest.mark.parametrize("loss", [SoftmaxWithLoss(), SVMLoss()])
+def test_an_infinite_score_is_named(loss: SoftmaxWithLoss | SVMLoss) -> None:
+    scores = np.zeros((2, 3))
+    scores[1, 2] = np.inf
+    with pytest.raises(DataError, match="received infinity: the score of class 2 for picture 1"):
+        loss.forward(scores, np.array([0, 1]))

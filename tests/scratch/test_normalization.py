@@ -113,5 +113,7 @@ def test_what_does_not_fit_is_named() -> None:
         BatchNormalization(np.ones(3), np.zeros(2))
     with pytest.raises(ConfigError, match=r"^size must be odd and at least 1, received 4$"):
         LocalResponseNorm(4)
-    with pytest.raises(ConfigError, match=r"^k must be greater than 0, received 0"):
+    with pytest.raises(
+        ConfigError, match=r"^k must be greater than 0 and alpha at least 0, received 0"
+    ):
         LocalResponseNorm(k=0)

@@ -11,7 +11,13 @@ import numpy as np
 
 from convolens.errors import ShapeError
 from convolens.scratch.conv2d import conv2d, conv2d_dw, conv2d_dx
-from convolens.scratch.layer import Array, check_gradient_shape, check_input, remembered
+from convolens.scratch.layer import (
+    Array,
+    check_gradient_shape,
+    check_input,
+    check_whole,
+    remembered,
+)
 
 
 class Convolution:
@@ -48,6 +54,7 @@ class Convolution:
         dilation: int = 1,
         groups: int = 1,
     ) -> None:
+        check_sliding(stride, padding, dilation)
         check_parameters(W, b, len(W), len(W), groups)
         self.params: dict[str, Array] = {"W": W} if b is None else {"W": W, "b": b}
         self.grads: dict[str, Array] = {}
@@ -131,6 +138,7 @@ class TransposedConvolution:
         groups: int = 1,
         output_padding: int = 0,
     ) -> None:
+        check_sliding(stride, padding, dilation)
         check_parameters(W, b, W.shape[1] * groups if W.ndim == 4 else 0, len(W), groups)
         if not 0 <= output_padding < stride:
             raise ShapeError(
@@ -212,10 +220,19 @@ def sliding(layer: Convolution | TransposedConvolution) -> dict[str, int]:
     }
 
 
+def check_sliding(stride: int, padding: int, dilation: int) -> None:
+    """Raises ShapeError when a window cannot slide so."""
+    check_whole("stride", stride, 1)
+    check_whole("padding", padding, 0)
+    check_whole("dilation", dilation, 1)
+
+
 def check_parameters(W: Array, b: Array | None, num_maps: int, num_grouped: int, G: int) -> None:
     """Raises ShapeError when W, b and the groups are not those of one convolution."""
-    if W.ndim != 4:
-        raise ShapeError(f"W must have four axes (maps, channels, K_h, K_w), received {W.shape}")
+    if W.ndim != 4 or W.size == 0:
+        raise ShapeError(
+            f"W must be (maps, channels, K_h, K_w), none of them 0, received {W.shape}"
+        )
     if G < 1 or num_grouped % G:
         raise ShapeError(
             f"{G} groups do not divide {num_grouped} maps: {num_grouped} / {G} of W {W.shape}"

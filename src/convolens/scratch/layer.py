@@ -74,6 +74,12 @@ def check_input(x: Array, who: str, dims: tuple[int, ...] = ()) -> None:
         raise ShapeError(f"{who} received x {x.shape}, which holds no numbers")
 
 
+def check_whole(name: str, value: object, least: int) -> None:
+    """Raises ShapeError when a number of pixels is not whole or too small."""
+    if not isinstance(value, int | np.integer) or value < least:
+        raise ShapeError(f"{name} must be a whole number of at least {least}, received {value!r}")
+
+
 def check_gradient_shape(dout: Array, shape: tuple[int, ...], who: str) -> None:
     """Raises ShapeError when dout has not the shape of what `forward` gave."""
     if dout.shape != shape:

@@ -142,10 +142,11 @@ class SquaredError:
 def check_scores(scores: Array, who: str) -> None:
     """Raises what is wrong with the scores; NaN is named with the picture it occurs in."""
     check_input(scores, who, (2,))
-    if np.isnan(scores).any():
-        n, k = np.argwhere(np.isnan(scores))[0]
+    if not np.isfinite(scores).all():
+        n, k = np.argwhere(~np.isfinite(scores))[0]
+        found = "NaN" if np.isnan(scores[n, k]) else "infinity"
         raise DataError(
-            f"{who} received NaN: the score of class {k} for picture {n} of the batch",
+            f"{who} received {found}: the score of class {k} for picture {n} of the batch",
             "A learning rate that is too large, or a NaN in a picture, ends so.",
         )
 

@@ -120,7 +120,7 @@ class LocalResponseNorm:
         k: k, greater than 0.
     Shape: x (N, C, …) -> (N, C, …)
     Raises:
-        ConfigError: when the size is even or less than 1, or k is not positive.
+        ConfigError: when the size is even or less than 1, k is not positive or alpha negative.
     Example:
         >>> LocalResponseNorm(3, alpha=1.0, beta=1.0, k=1.0).forward(np.ones((1, 4)))
         array([[0.33333333, 0.25      , 0.25      , 0.33333333]])
@@ -131,8 +131,10 @@ class LocalResponseNorm:
     ) -> None:
         if size < 1 or size % 2 == 0:
             raise ConfigError(f"size must be odd and at least 1, received {size}")
-        if k <= 0:
-            raise ConfigError(f"k must be greater than 0, received {k}")
+        if k <= 0 or alpha < 0:
+            raise ConfigError(
+                f"k must be greater than 0 and alpha at least 0, received {k} and {alpha}"
+            )
         self.params: dict[str, Array] = {}
         self.grads: dict[str, Array] = {}
         self.size, self.alpha, self.beta, self.k = size, alpha, beta, k

@@ -14,7 +14,7 @@ import numpy as np
 
 from convolens.errors import ShapeError
 from convolens.scratch.im2col import check_fit, crop, pad
-from convolens.scratch.layer import Array, check_gradient_shape, remembered
+from convolens.scratch.layer import Array, check_gradient_shape, check_whole, remembered
 
 WIDTH, HEIGHT = -1, -2  # axes
 
@@ -104,6 +104,7 @@ class MaxPooling:
         self.grads: dict[str, Array] = {}
         self.size, self.padding = size, padding
         self.stride = size if stride is None else stride
+        check_whole("stride", self.stride, 1)
         self._padded: Array | None = None
         self._rows = self._y = np.empty(0)
 
@@ -144,6 +145,7 @@ class AveragePooling:
         self.grads: dict[str, Array] = {}
         self.size, self.padding = size, padding
         self.stride = size if stride is None else stride
+        check_whole("stride", self.stride, 1)
         self._shapes: tuple[tuple[int, ...], ...] | None = None
 
     def forward(self, x: Array, *, training: bool = False) -> Array:  # noqa: ARG002
@@ -166,6 +168,8 @@ class AveragePooling:
 
 def check_padding(size: int, padding: int, who: str) -> None:
     """Raises ShapeError when a window could hold nothing but padding."""
+    check_whole("size", size, 1)
+    check_whole("padding", padding, 0)
     if not 0 <= 2 * padding <= size:
         raise ShapeError(
             f"{who}: padding must be at least 0 and at most half of the window, {size}/2: "
