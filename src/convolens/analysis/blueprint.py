@@ -5,16 +5,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch.utils._device import DeviceContext, _device_constructors
 
 META = torch.device("meta")
-FACTORIES: frozenset[Callable[..., Any]] = frozenset(
-    {
-        *(torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.eye),
-        *(torch.empty_strided, torch.tensor, torch.arange, torch.linspace, torch.randint),
-        *(torch.normal, torch.randperm, torch.as_tensor, torch.logspace),
-    }
-)
+CPU = torch.device("cpu")
 FILLS: frozenset[Callable[..., Any]] = frozenset(
     {
         *(Tensor.normal_, Tensor.uniform_, Tensor.zero_, Tensor.fill_, Tensor.bernoulli_),
@@ -22,13 +16,18 @@ FILLS: frozenset[Callable[..., Any]] = frozenset(
         *(getattr(nn.init, name) for name in dir(nn.init) if name[0] != "_" == name[-1]),
     }
 )
+# Tables are worth their values: networks compute with them how they are built.
+TABLES: frozenset[Callable[..., Any]] = frozenset(
+    {torch.arange, torch.linspace, torch.logspace, torch.tensor, torch.as_tensor, torch.range}
+)
+MAKERS: frozenset[Callable[..., Any]] = frozenset(_device_constructors()) | TABLES  # type: ignore[no-untyped-call]
 
 
-class Blueprint(TorchFunctionMode):
-    """While it is entered, new tensors have a form but no values and no memory.
+class Blueprint(DeviceContext):
+    """While it is entered, new parameters have a form but no values and no memory.
 
-    As `torch.device("meta")` does, and faster: what would fill a tensor without values is left
-    out.
+    As under `torch.device("meta")`, and faster: what would fill a tensor without values is left
+    out. Tables of numbers (`arange`, `linspace`, `tensor`) have values.
 
     Example:
         >>> with Blueprint():
@@ -37,15 +36,23 @@ class Blueprint(TorchFunctionMode):
         'meta'
     """
 
+    def __init__(self) -> None:
+        super().__init__(META)  # type: ignore[no-untyped-call]
+
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func in FACTORIES:
-            if kwargs.get("device") is None:
-                kwargs = {**kwargs, "device": META}
-        elif func in FILLS:
+        if func in FILLS:
             tensor = args[0] if args else kwargs["tensor"]
             if tensor.is_meta:
                 return tensor
+        elif func in MAKERS and kwargs.get("device") is None:
+            has_values = func in TABLES and not _is_empty(args)
+            kwargs = {**kwargs, "device": CPU if has_values else META}
         return func(*args, **kwargs)
+
+
+def _is_empty(args: tuple[Any, ...]) -> bool:
+    """Whether a table has no numbers; `torch.get_default_device` makes such a one to ask."""
+    return bool(args) and type(args[0]) is list and not args[0]

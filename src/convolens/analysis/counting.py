@@ -38,7 +38,10 @@ def cost_of(operation: Operation, trace: Trace) -> Cost | None:
     name = name.rstrip("_") if name.endswith("_") and not name.startswith("__") else name
     if name in FREE:
         return FREE_COST
-    if not any(trace.values[value].dtype.is_floating_point for value in operation.inputs):
+    types = [trace.values[value].dtype for value in operation.inputs]
+    if any(dtype.is_complex for dtype in types):
+        return None
+    if not any(dtype.is_floating_point for dtype in types):
         return FREE_COST  # whole numbers and truth values
     rule = RULES.get(name)
     if rule is not None:
@@ -234,7 +237,8 @@ PER_INPUT: dict[str, int] = {
 
 _MOVING = """
     view reshape _unsafe_view _reshape_alias t transpose permute unsqueeze squeeze expand detach
-    alias slice select narrow split split_with_sizes unbind unfold as_strided diagonal cat stack
+    alias slice select narrow split split_with_sizes unsafe_split unbind unfold as_strided diagonal
+    cat stack
     repeat repeat_interleave flip roll rot90 clone copy _to_copy to lift lift_fresh lift_fresh_copy
     fill zero empty empty_like new_empty empty_strided new_empty_strided zeros zeros_like new_zeros
     ones ones_like new_ones full full_like new_full arange linspace eye scalar_tensor rand

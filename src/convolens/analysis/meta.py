@@ -11,50 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from convolens.analysis.meta_elementwise import ELEMENTWISE
+from convolens.analysis.meta_windows import WINDOWS
+from convolens.analysis.meta_windows import new as _new
+
 aten = torch.ops.aten
 HALVES = (torch.float16, torch.bfloat16)
 
 
 def _is_plain(*tensors: Any) -> bool:
     return all(isinstance(t, Tensor) and t.is_meta and t.is_contiguous() for t in tensors)
-
-
-def _new(shape: Any, dtype: torch.dtype) -> Tensor:
-    return torch.empty(shape, dtype=dtype, device="meta")
-
-
-def _like_first(x: Tensor, *_: Any, **__: Any) -> Any:
-    return _new(x.shape, x.dtype) if _is_plain(x) and x.is_floating_point() else NotImplemented
-
-
-def _same(x: Tensor, *_: Any, **__: Any) -> Any:
-    return x if x.is_meta else NotImplemented
-
-
-def _like_second(_: Any, x: Tensor, *__: Any, **___: Any) -> Any:
-    return _like_first(x)
-
-
-def _pointwise(a: Any, b: Any, **_: Any) -> Any:
-    if not isinstance(a, Tensor) or not a.is_floating_point():
-        return NotImplemented
-    if not isinstance(b, Tensor):
-        plain = isinstance(b, int | float) and _is_plain(a)
-        return _new(a.shape, a.dtype) if plain else NotImplemented
-    if not a.is_meta or not b.is_meta or a.dtype != b.dtype:
-        return NotImplemented
-    if a.shape == b.shape:
-        dense = a.is_contiguous() or b.is_contiguous()
-        return _new(a.shape, a.dtype) if dense else NotImplemented
-    if a.dim() != b.dim() or not _is_plain(a, b):
-        return NotImplemented
-    if any(m != n and 1 not in (m, n) for m, n in zip(a.shape, b.shape, strict=True)):
-        return NotImplemented
-    return _new([max(sides) for sides in zip(a.shape, b.shape, strict=True)], a.dtype)
-
-
-def _scaled(a: Any, b: Any, **options: Any) -> Any:
-    return NotImplemented if options else _pointwise(a, b)
 
 
 def _batch_norm(
@@ -83,12 +49,10 @@ def _batch_norm_backward(grad: Tensor, x: Tensor, weight: Any, *rest: Any) -> An
 
 
 def _layer_norm(x: Tensor, over: Any, weight: Any, bias: Any, _: float) -> Any:
-    fits = tuple(x.shape[x.dim() - len(over) :]) == tuple(over) and x.dtype not in HALVES
-    if (
-        not fits
-        or not _is_plain(x)
-        or any(p is not None and p.shape != over for p in (weight, bias))
-    ):
+    over = tuple(over)
+    fits = tuple(x.shape[x.dim() - len(over) :]) == over and x.dtype not in HALVES
+    # A result on the CPU is contiguous, whatever x is.
+    if not fits or not x.is_meta or any(p is not None and p.shape != over for p in (weight, bias)):
         return NotImplemented
     statistics = [*x.shape[: x.dim() - len(over)], *[1] * len(over)]
     return _new(x.shape, x.dtype), _new(statistics, x.dtype), _new(statistics, x.dtype)
@@ -97,23 +61,13 @@ def _layer_norm(x: Tensor, over: Any, weight: Any, bias: Any, _: float) -> Any:
 def _layer_norm_backward(
     grad: Tensor, x: Tensor, over: Any, _: Any, __: Any, weight: Any, bias: Any, wanted: Any
 ) -> Any:
-    if not _is_plain(grad, x):
+    if not (grad.is_meta and x.is_meta):
         return NotImplemented
     return (
         _new(x.shape, x.dtype) if wanted[0] else None,
         _new(over, weight.dtype) if wanted[1] and weight is not None else None,
         _new(over, bias.dtype) if wanted[2] and bias is not None else None,
     )
-
-
-def _reduced(x: Tensor, over: Any, keepdim: bool = False, *, dtype: Any = None) -> Any:
-    if not over or not _is_plain(x) or not x.is_floating_point() or dtype not in (None, x.dtype):
-        return NotImplemented
-    axes = {axis % x.dim() for axis in over if -x.dim() <= axis < x.dim()}
-    if len(axes) != len(over):
-        return NotImplemented
-    shape = [1 if i in axes else n for i, n in enumerate(x.shape) if keepdim or i not in axes]
-    return _new(shape, x.dtype)
 
 
 def _cat(tensors: Any, dim: int = 0) -> Any:
@@ -133,6 +87,42 @@ def _cat(tensors: Any, dim: int = 0) -> Any:
     return _new(shape, first.dtype)
 
 
+def _stack(tensors: Any, dim: int = 0) -> Any:
+    first = tensors[0]
+    alike = all(t.shape == first.shape and t.dtype == first.dtype for t in tensors)
+    if not alike or not _is_plain(*tensors) or not -first.dim() - 1 <= dim <= first.dim():
+        return NotImplemented
+    shape = list(first.shape)
+    shape.insert(dim % (first.dim() + 1), len(tensors))
+    return _new(shape, first.dtype)
+
+
+def _group_norm(x: Tensor, _: Any, __: Any, *sizes: Any) -> Any:
+    n, channels, area, groups = sizes[:4]
+    fits = channels % groups == 0 and n * channels * area == x.numel() and x.dtype not in HALVES
+    if not fits or not _is_plain(x):
+        return NotImplemented
+    return _new(x.shape, x.dtype), _new((n, groups), x.dtype), _new((n, groups), x.dtype)
+
+
+def _group_norm_backward(grad: Tensor, x: Tensor, *rest: Any) -> Any:
+    if not _is_plain(grad, x):
+        return NotImplemented
+    channels, wanted = rest[4], rest[-1]
+    return (
+        _new(x.shape, x.dtype) if wanted[0] else None,
+        _new((channels,), x.dtype) if wanted[1] else None,
+        _new((channels,), x.dtype) if wanted[2] else None,
+    )
+
+
+def _product(a: Tensor, b: Tensor) -> Any:
+    fits = a.shape[:-2] == b.shape[:-2] and a.shape[-1] == b.shape[-2] and a.dtype == b.dtype
+    if not fits or not (a.is_meta and b.is_meta) or not a.is_floating_point():
+        return NotImplemented
+    return _new((*a.shape[:-1], b.shape[-1]), a.dtype)
+
+
 def _addmm(bias: Tensor, a: Tensor, b: Tensor, **_: Any) -> Any:
     fits = a.dim() == b.dim() == 2 and a.shape[1] == b.shape[0] and bias.shape == b.shape[1:]
     if not fits or not (a.is_meta and b.is_meta and bias.is_meta) or a.dtype != b.dtype:
@@ -141,43 +131,17 @@ def _addmm(bias: Tensor, a: Tensor, b: Tensor, **_: Any) -> Any:
 
 
 RESULTS: dict[Any, Callable[..., Any]] = {
-    **dict.fromkeys(
-        (
-            *(aten.relu.default, aten.gelu.default, aten.silu.default, aten.hardswish.default),
-            *(aten.sigmoid.default, aten.hardsigmoid.default, aten.tanh.default),
-            *(aten.leaky_relu.default, aten.hardtanh.default, aten.elu.default, aten.roll.default),
-            *(aten.threshold_backward.default, aten._safe_softmax.default),
-        ),
-        _like_first,
-    ),
-    **dict.fromkeys(
-        (
-            *(aten.relu_.default, aten.silu_.default, aten.hardswish_.default),
-            *(aten.hardsigmoid_.default, aten.leaky_relu_.default, aten.hardtanh_.default),
-        ),
-        _same,
-    ),
-    **dict.fromkeys(
-        (
-            *(aten.gelu_backward.default, aten.silu_backward.default),
-            *(aten.hardswish_backward.default, aten.hardsigmoid_backward.default),
-            *(aten.sigmoid_backward.default, aten.tanh_backward.default),
-            *(aten.hardtanh_backward.default, aten._softmax_backward_data.default),
-        ),
-        _like_second,
-    ),
+    **ELEMENTWISE,
+    **WINDOWS,
     aten.native_batch_norm.default: _batch_norm,
     aten.native_batch_norm_backward.default: _batch_norm_backward,
     aten.native_layer_norm.default: _layer_norm,
     aten.native_layer_norm_backward.default: _layer_norm_backward,
-    aten.add.Tensor: _pointwise,
-    aten.sub.Tensor: _pointwise,
-    aten.mul.Tensor: _pointwise,
-    aten.mul.Scalar: _pointwise,
-    aten.div.Tensor: _scaled,
-    aten.div.Scalar: _scaled,
-    aten.sum.dim_IntList: _reduced,
-    aten.mean.dim: _reduced,
+    aten.native_group_norm.default: _group_norm,
+    aten.native_group_norm_backward.default: _group_norm_backward,
     aten.cat.default: _cat,
+    aten.stack.default: _stack,
     aten.addmm.default: _addmm,
+    aten.mm.default: _product,
+    aten.bmm.default: _product,
 }

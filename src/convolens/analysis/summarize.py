@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from convolens.analysis.explain_error import explain
 from convolens.analysis.graph import Trace
@@ -21,9 +22,14 @@ from convolens.analysis.trace import (
 from convolens.analysis.tracer import META
 from convolens.errors import ConfigError, ShapeError
 
+MOST_TEXT = 160  # characters of an exception in a note
 Optimizer = Literal["sgd", "momentum", "adam"]
 # Copies of the parameters that an optimizer keeps, and tensors it makes while it steps one.
 STATES: Mapping[str, tuple[int, int]] = {"sgd": (0, 0), "momentum": (1, 0), "adam": (2, 2)}
+
+
+class WeightlessError(ConfigError):
+    """Values decide what a network does, and it was built without any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,15 +138,17 @@ def summarize(
         raise ConfigError(f"optimizer must be one of {', '.join(STATES)}, received {optimizer!r}")
     if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
         raise ConfigError(f"batch must be a whole number from 1, received {batch!r}")
-    arguments = _arguments(net, input_size, batch, inputs, dtypes)
+    net = getattr(net, "_orig_mod", net)  # what torch.compile was given
     label = name or type(net).__name__
+    _check_initialized(net, label)
+    arguments = _arguments(net, input_size, batch, inputs, dtypes)
     notes: list[str] = []
     ran: Literal["meta", "real"] = "meta"
     try:
         trace = trace_inference(net, arguments.to(META), on_meta=True)
     except ForwardError as error:
         if not needs_values(error):
-            raise explain(error, label) from error.cause
+            raise explain(error, net, label) from error.cause
         ran = "real"
         notes.append(f"values decide what {label} does, so it ran for real: {_line(error.cause)}")
         trace = _run_for_real(net, arguments, label)
@@ -150,7 +158,7 @@ def summarize(
         rows = with_saved_bytes(rows, training)
     return Graph(
         model=label,
-        inputs=tuple(trace.values[value].shape for value in trace.inputs),
+        inputs=_input_shapes(net, trace, batch),
         batch=batch,
         optimizer=optimizer,
         ran=ran,
@@ -163,10 +171,19 @@ def summarize(
     )
 
 
+def _check_initialized(net: nn.Module, label: str) -> None:
+    for path, tensor in net.named_parameters():
+        if is_lazy(tensor):
+            raise ConfigError(
+                f"{label} has a lazy layer whose shape is not known yet: {path}",
+                "Call the network once on an input, and summarize it then.",
+            )
+
+
 def _run_for_real(net: nn.Module, arguments: Arguments, label: str) -> Trace:
     device = next((t.device for t in (*net.parameters(), *net.buffers())), torch.device("cpu"))
     if device == META:
-        raise ConfigError(
+        raise WeightlessError(
             f"values decide what {label} does, and its weights have none: they are on the meta "
             "device",
             "Build it on the CPU and summarize it there.",
@@ -174,7 +191,7 @@ def _run_for_real(net: nn.Module, arguments: Arguments, label: str) -> Trace:
     try:
         return trace_inference(net, arguments.to(device), on_meta=False)
     except ForwardError as error:
-        raise explain(error, label) from error.cause
+        raise explain(error, net, label) from error.cause
 
 
 def _trace_training(
@@ -225,7 +242,21 @@ def _arguments(
         torch.empty(batch, *size, dtype=kind, device=META)
         for size, kind in zip(sizes, kinds, strict=True)
     ]
+    if takes_lists(net):
+        return Arguments(args=tuple([list(tensor) for tensor in tensors]), kwargs={})
     return Arguments(args=tuple(tensors), kwargs={})
+
+
+def _input_shapes(net: nn.Module, trace: Trace, batch: int) -> tuple[tuple[int, ...], ...]:
+    shapes = [trace.values[value].shape for value in trace.inputs]
+    if takes_lists(net):  # a batch is a list of pictures, each an input by itself
+        return tuple([(batch, *shape) for shape in shapes[::batch]])
+    return tuple(shapes)
+
+
+def takes_lists(net: nn.Module) -> bool:
+    """Whether a network takes a list of pictures, as torchvision's detectors do."""
+    return type(getattr(net, "transform", None)).__name__ == "GeneralizedRCNNTransform"
 
 
 def _totals(
@@ -274,4 +305,4 @@ def _unused(trace: Trace) -> tuple[str, ...]:
 
 def _line(error: BaseException) -> str:
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return text or type(error).__name__
+    return text.partition(". ")[0][:MOST_TEXT] or type(error).__name__

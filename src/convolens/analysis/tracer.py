@@ -11,8 +11,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from convolens.analysis.graph import Call, Kind, Operation, Ref, Trace, Value
 from convolens.analysis.meta import RESULTS
+from convolens.analysis.workspace import WORKSPACES
 
 META = torch.device("meta")
+DETACH = torch.ops.aten.detach.default
 PLAIN = frozenset({int, float, bool, str, type(None), torch.dtype, torch.device, torch.layout})
 
 
@@ -42,6 +44,11 @@ class Held:
         if self.bytes > self.peak_bytes:
             self.peak_bytes = self.bytes
 
+    def use(self, size: int) -> None:
+        """Counts bytes that are taken for a moment."""
+        if self.bytes + size > self.peak_bytes:
+            self.peak_bytes = self.bytes + size
+
 
 class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Records the operations that run while it is entered.
@@ -62,6 +69,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.stack: list[Call] = []
         self.held = Held()
         self.recording = True
+        self.failed: Operation | None = None  # the one that raised last
         self._on_meta = on_meta
         self._fixed: dict[int, int] = {}  # id of a tensor that outlives the pass -> its value
         self._kept: list[Tensor] = []
@@ -121,6 +129,14 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
+        if func is DETACH:  # autograd's own, for every tensor that is saved
+            result = func(*args)
+            value = getattr(args[0], "_convolens_value", None)
+            if value is None:
+                value = self._fixed.get(id(args[0]))
+            if value is not None:
+                result._convolens_value = value
+            return result
         kwargs = kwargs or {}
         refs = self._refs(args, kwargs) if self.recording else None
         rule = RESULTS.get(func)
@@ -128,14 +144,19 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             result = rule(*args, **kwargs) if rule is not None else NotImplemented
             if result is NotImplemented:
                 result = func(*args, **kwargs)
-        except RuntimeError:
-            if not self._on_meta or not _is_mixed(args, kwargs):
+        except Exception as error:
+            mixed = self._on_meta and isinstance(error, RuntimeError) and _is_mixed(args, kwargs)
+            if not mixed:
+                self._fail(func, refs)
                 raise
             moved = _on_meta(kwargs.values())
             result = func(*_on_meta(args), **dict(zip(kwargs, moved, strict=True)))
         results = (result,) if type(result) is Tensor else tuple(tensors_in(result))
         for tensor in results:
             self.held.add(tensor)
+        workspace = WORKSPACES.get(func)
+        if workspace is not None:
+            self.held.use(workspace(args, results))
         if refs is not None:
             self._record(func, args, refs, results)
         return result
@@ -160,6 +181,12 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         named = {key: replace(argument) for key, argument in kwargs.items()} if kwargs else {}
         return positional, named, tuple(inputs)
 
+    def _fail(self, func: Any, refs: Any) -> None:
+        if refs is not None and self.stack:
+            args, kwargs, inputs = refs
+            call = self.stack[-1].index
+            self.failed = Operation(-1, _name(func), call, args, kwargs, inputs, ())
+
     def _record(
         self, func: Any, args: tuple[Any, ...], refs: Any, results: tuple[Tensor, ...]
     ) -> None:
@@ -176,7 +203,10 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 if tensor.numel() * tensor.itemsize < storage.nbytes():
                     self._overwritten.setdefault(storage._cdata, []).append(value)
         positional, named, inputs = refs
-        self._append(_name(func), positional, named, inputs, tuple(outputs))
+        name = _name(func)
+        if name == "aten._convolution":  # a traced network's, with switches of the library's behind
+            name, positional = "aten.convolution", positional[:9]
+        self._append(name, positional, named, inputs, tuple(outputs))
 
     def _append(
         self,

@@ -13,10 +13,17 @@ import typer
 from typer.exceptions import TyperException
 
 from convolens import __version__
+from convolens.cli.compare import compare
 from convolens.cli.evaluate import evaluate
+from convolens.cli.explain import explain
+from convolens.cli.field import field
 from convolens.cli.listing import datasets, models, recipes
+from convolens.cli.look import look
 from convolens.cli.predict import predict
 from convolens.cli.processes import is_first
+from convolens.cli.report import report
+from convolens.cli.scratch import scratch
+from convolens.cli.summary import summary
 from convolens.cli.train import train
 from convolens.errors import ConvolensError
 
@@ -30,9 +37,16 @@ app = typer.Typer(
 app.command("train")(train)
 app.command("eval")(evaluate)
 app.command("predict")(predict)
+app.command("summary")(summary)
+app.command("compare")(compare)
+app.command("field")(field)
+app.command("explain")(explain)
+app.command("look")(look)
+app.command("report")(report)
 app.command("models")(models)
 app.command("datasets")(datasets)
 app.command("recipes")(recipes)
+app.add_typer(scratch, name="scratch")
 
 
 def _version(wanted: bool) -> None:

@@ -25,10 +25,10 @@ def with_gaussian_weights(
     """
     # PyTorch's layers draw their weights when they are made: on meta that costs nothing.
     device = torch.get_default_device()
+    if device.type == "meta":
+        return build()
     with torch.device("meta"):
         net = build()
-    if device.type == "meta":
-        return net
     net.to_empty(device=device)
     for name, module in net.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):

@@ -3,7 +3,9 @@
 import importlib.util
 import inspect
 import sys
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,12 @@ from torch import nn
 
 from convolens.errors import ConfigError, ConvolensError, ShapeError, near_matches
 from convolens.models.entry import Builder
+from convolens.models.notation import build as build_notation
+from convolens.models.notation import is_notation
 from convolens.models.registry import MODELS, check_options, find_model
 
 TORCHVISION = "torchvision:"
+TIMM = "timm:"
 IMAGENET = "imagenet"  # the word for torchvision's weights; a file of that name is "./imagenet"
 
 
@@ -28,8 +33,9 @@ def build_network(
     """Builds the network that a MODEL word names, for these classes and pictures.
 
     Args:
-        word: a name of ours, "torchvision:NAME", or "FILE.py:NAME" (a factory, which may take
-            num_classes, in_channels and image_size, or an instance).
+        word: a name of ours, "torchvision:NAME", "timm:NAME", "FILE.py:NAME" (a factory, which
+            may take num_classes, in_channels and image_size, or an instance), or a network in
+            notation.
         options: further arguments of the builder.
         num_classes: units of the last layer.
         input_size: (C, H, W) of the pictures.
@@ -38,14 +44,17 @@ def build_network(
         ShapeError: when the network cannot read pictures of that size, or gives something
             other than num_classes numbers for each.
     """
-    builder = _find_builder(word)
+    builder = find_builder(word)
     if isinstance(builder, nn.Module):
         if options:
             raise ConfigError(f"{word} is a finished network and takes no options")
         net = builder
     else:
+        if word.startswith(TORCHVISION):
+            _check_classifies(word.removeprefix(TORCHVISION))
         check_options(builder, options, word)
-        net = _call(builder, word, options, num_classes, input_size)
+        facts: dict[str, Any] = {"num_classes": num_classes, **facts_of(word, input_size)}
+        net = call_builder(builder, word, options, facts)
     _check_output(net, word, num_classes, input_size)
     return net
 
@@ -67,25 +76,80 @@ def imagenet_name(word: str) -> str:
     return word
 
 
-def _find_builder(word: str) -> Builder | nn.Module:
+def find_builder(word: str) -> Builder | nn.Module:
+    """What builds the network of a MODEL word, or the network where a file has it.
+
+    Raises:
+        ConfigError: when there is none of that name.
+    """
+    if is_notation(word):
+        return partial(build_notation, word)
     if word.startswith(TORCHVISION):
         return _from_torchvision(word.removeprefix(TORCHVISION))
+    if word.startswith(TIMM):
+        return _from_timm(word.removeprefix(TIMM))
     file, colon, name = word.rpartition(":")
     if colon and file.endswith(".py"):
         return _from_file(Path(file), name)
     return find_model(word).builder
 
 
+def facts_of(word: str, input_size: Sequence[int]) -> dict[str, Any]:
+    """What a builder may ask about inputs of (C, H, W), or of (C, L) and (C, D, H, W)."""
+    facts: dict[str, Any] = {"in_channels": input_size[0]}
+    sides = tuple(input_size[1:])
+    if sides:
+        facts["image_size"] = sides if is_notation(word) else sides[0]
+    return facts
+
+
 def _from_torchvision(name: str) -> Builder:
     from torchvision import models  # two seconds to import, and most trainings need none of it
+
+    names = models.list_models()
+    if name not in names:
+        raise ConfigError(f"torchvision has no network called {name!r}", near_matches(name, names))
+    builder: Builder = models.get_model_builder(name)
+    if "weights_backbone" in inspect.signature(builder).parameters:
+        builder = partial(builder, weights_backbone=None)  # which would otherwise be downloaded
+    return builder
+
+
+def _check_classifies(name: str) -> None:
+    """Raises ConfigError where a network of torchvision is for another task."""
+    from torchvision import models
 
     names = models.list_models(module=models)
     if name not in names:
         raise ConfigError(
             f"torchvision has no classification network called {name!r}", near_matches(name, names)
         )
-    builder: Builder = models.get_model_builder(name)
+
+
+def _from_timm(name: str) -> Builder:
+    if importlib.util.find_spec("timm") is None:
+        raise ConfigError(
+            f"{TIMM}{name} needs timm, and it is not installed",
+            "Install it with: pip install timm",
+        )
+    import timm  # an extra of the user's, and seconds to import
+
+    if not timm.is_model(name):
+        raise ConfigError(f"timm has no network called {name!r}", _near(name, timm.list_models()))
+
+    def builder(num_classes: int | None = None, in_channels: int = 3, **options: Any) -> nn.Module:
+        net: nn.Module = timm.create_model(
+            name, num_classes=num_classes, in_chans=in_channels, **options
+        )
+        return net
+
     return builder
+
+
+def _near(word: str, names: list[str]) -> str:
+    """Near matches among so many names that all of them fill pages."""
+    close = near_matches(word, names)
+    return close if len(close) < 300 else "timm.list_models() has them all."
 
 
 def _from_file(file: Path, name: str) -> Builder | nn.Module:
@@ -107,23 +171,35 @@ def _from_file(file: Path, name: str) -> Builder | nn.Module:
     return found
 
 
-def _call(
-    builder: Builder,
-    word: str,
-    options: Mapping[str, Any],
-    num_classes: int,
-    input_size: tuple[int, int, int],
+def call_builder(
+    builder: Builder, word: str, options: Mapping[str, Any], facts: Mapping[str, Any]
 ) -> nn.Module:
+    """The network, built with the options and with those facts that the builder asks for.
+
+    Args:
+        builder: what `find_builder` gave.
+        word: its MODEL word, for errors.
+        options: further arguments.
+        facts: "num_classes", "in_channels" and "image_size", as far as they are known.
+    Raises:
+        ConfigError: when the builder raises, or gives something else than a network.
+        ShapeError: when its network does not fit the picture.
+    """
     parameters = inspect.signature(builder).parameters
-    facts = {"num_classes": num_classes, "in_channels": input_size[0], "image_size": input_size[1]}
     open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     arguments: dict[str, Any] = {k: v for k, v in facts.items() if k in parameters}
-    if open_ended:
-        arguments["num_classes"] = num_classes
+    if open_ended and "num_classes" in facts:
+        arguments["num_classes"] = facts["num_classes"]
     try:
-        net = builder(**arguments, **options)
+        with warnings.catch_warnings():
+            # torchvision's and timm's announcements are for those who write such calls.
+            warnings.simplefilter("ignore", FutureWarning)
+            net = builder(**{**arguments, **options})
     except ShapeError as error:
-        size = "×".join(map(str, input_size))
+        side = facts.get("image_size")
+        if not isinstance(side, int):
+            raise
+        size = f"{facts['in_channels']}×{side}×{side}"
         raise ShapeError(f"{word} on pictures of {size}: {error.message}", error.hint) from error
     except ConvolensError:
         raise
