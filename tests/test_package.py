@@ -35,10 +35,21 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
     assert not hasattr(convolens, "no_such_name")
 
 
-def test_a_room_does_not_take_the_name_of_a_function() -> None:
+def test_a_room_and_the_function_of_its_name_are_both_there() -> None:
     code = (
-        "import convolens as cl, convolens.train.loop, convolens.report.html\n"
-        "from convolens.train.loop import fit\n"
-        "print(cl.Run.__name__, callable(cl.train), callable(cl.report), cl.models.__name__)"
+        "import convolens as cl, inspect\n"
+        "print('epochs' in inspect.signature(cl.train).parameters, callable(cl.report))\n"
+        "import convolens.train.loop as loop, convolens.report.html\n"
+        "from convolens.train import evaluation\n"
+        "print(cl.Run.__name__, callable(cl.train), callable(cl.report), cl.train.loop is loop)"
     )
-    assert run_python(code) == "Run True True convolens.models"
+    assert run_python(code).split() == ["True", "True", "Run", "True", "True", "True"]
+
+
+def test_a_room_that_was_imported_first_can_be_called() -> None:
+    code = (
+        "import convolens.train.loop, convolens as cl\n"
+        "try: cl.train('nothing there')\n"
+        "except cl.ConvolensError as error: print(error)"
+    )
+    assert "nothing there" in run_python(code)

@@ -35,27 +35,39 @@ __all__ = ["__version__", *_PUBLIC]
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'convolens' has no attribute {name!r}")
+    value = _public(name)
+    # `train` and `report` are rooms too; a room of that name can be called, see below.
+    return globals().setdefault(name, value)
+
+
+def _public(name: str) -> Any:
     module_name, attribute = _PUBLIC[name]
     module = import_module(module_name)
-    value = module if attribute is None else getattr(module, attribute)
-    globals()[name] = value
-    return value
+    return module if attribute is None else getattr(module, attribute)
 
 
 def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-class _Package(ModuleType):
-    """The package, in which a room does not take the name of a public function.
+class _Room(ModuleType):
+    """A room with the name of a public function, which is called by calling the room."""
 
-    Importing `convolens.train.loop` would otherwise make `convolens.train` the room of that name.
-    """
+    @property
+    def __wrapped__(self) -> Any:
+        return _public(self.__name__.rpartition(".")[2])
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.__wrapped__(*args, **kwargs)
+
+
+class _Package(ModuleType):
+    """The package: importing a room sets it here, where a public function may have its name."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        is_room = isinstance(value, ModuleType) and name in _PUBLIC and _PUBLIC[name][1] is not None
-        if not is_room:
-            super().__setattr__(name, value)
+        if isinstance(value, ModuleType) and _PUBLIC.get(name, ("", None))[1] is not None:
+            value.__class__ = _Room
+        super().__setattr__(name, value)
 
 
 sys.modules[__name__].__class__ = _Package

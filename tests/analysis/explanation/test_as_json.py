@@ -10,6 +10,8 @@ from convolens.analysis.explanation import as_json, explain_unit
 
 def test_the_document_has_what_its_page_says() -> None:
     net = nn.Sequential(nn.Conv2d(1, 1, 2), nn.ReLU(), nn.MaxPool2d(2, padding=1))
+    nn.init.ones_(net[0].weight)  # a sum above 0, which passes the ReLU
+    nn.init.zeros_(net[0].bias)
     tree = as_json(explain_unit(net, torch.ones(1, 1, 3, 3), "2", (0, 0, 0), depth=2))
     assert list(tree) == [
         *("layer", "unit", "operation", "performed_by", "formula", "explained", "field", "terms"),
