@@ -20,7 +20,7 @@ FILLS: frozenset[Callable[..., Any]] = frozenset(
 TABLES: frozenset[Callable[..., Any]] = frozenset(
     {torch.arange, torch.linspace, torch.logspace, torch.tensor, torch.as_tensor, torch.range}
 )
-MAKERS: frozenset[Callable[..., Any]] = frozenset(_device_constructors()) | TABLES  # type: ignore[no-untyped-call]
+MAKERS: frozenset[Callable[..., Any]] = frozenset(_device_constructors()) | TABLES
 
 
 class Blueprint(DeviceContext):
@@ -37,7 +37,7 @@ class Blueprint(DeviceContext):
     """
 
     def __init__(self) -> None:
-        super().__init__(META)  # type: ignore[no-untyped-call]
+        super().__init__(META)
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
