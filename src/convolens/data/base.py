@@ -91,11 +91,14 @@ class Dataset:
 
     Args:
         name: the name by which it was asked for (a folder's own name for a folder).
-        class_names: one for each label, in label order.
+        class_names: one for each label, in label order; also those of boxes.
         format: how a picture of any size and colour becomes one of this dataset's.
         train, val, test: the splits; `val` is None where the source has none.
         problems: what could not be read; counted and named, never silently dropped.
         notes: decisions a person should know ("no test folder: 'val' is kept for the test").
+        tasks: what its targets are for, "classify", "segment" and "detect"; the first is meant
+            where nothing else is said.
+        mask_names: one for each value of the masks, 0 to K − 1; 255 is void.
     """
 
     name: str
@@ -106,3 +109,5 @@ class Dataset:
     test: Split
     problems: tuple[Problem, ...] = field(default=())
     notes: tuple[str, ...] = field(default=())
+    tasks: tuple[str, ...] = ("classify",)
+    mask_names: tuple[str, ...] = ()

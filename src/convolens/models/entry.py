@@ -41,6 +41,7 @@ class ModelEntry:
         description: one line.
         published: numbers of the paper, for pictures of input_size and no arguments but `options`.
         weights: whether torchvision has weights whose names and shapes are the network's.
+        task: what its outputs are for: "classify", "segment" or "detect".
     """
 
     builder: Builder
@@ -48,3 +49,4 @@ class ModelEntry:
     description: str
     published: tuple[Published, ...] = ()
     weights: bool = False
+    task: Literal["classify", "segment", "detect"] = "classify"
