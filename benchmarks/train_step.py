@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from convolens.data.root import cache_folder
-from convolens.models import simple_convnet, small_convnet
+from convolens.models import resnet20, simple_convnet, small_convnet
 from convolens.train.optimizer import OptimizerConfig, make_optimizer
 from convolens.train.plan import Plan
 from convolens.train.trials import choose_by_trial
@@ -47,35 +47,6 @@ def lenet_20_50_500() -> nn.Module:
     )
 
 
-class Residual(nn.Module):
-    def __init__(self, channels: int, filters: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, filters, 3, stride=stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(filters)
-        self.relu1 = nn.ReLU(inplace=True)
-        self.conv2 = nn.Conv2d(filters, filters, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(filters)
-        self.relu2 = nn.ReLU(inplace=True)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride > 1:
-            self.shortcut = nn.Conv2d(channels, filters, 1, stride=stride, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
-        return self.relu2(y + self.shortcut(x))
-
-
-def resnet20() -> nn.Module:
-    """CIFAR's ResNet-20."""
-    widths = [16, 16, 16, 32, 32, 32, 64, 64, 64]
-    blocks = [
-        Residual(before, after, 2 if after > before else 1)
-        for before, after in zip([16, *widths], widths, strict=False)
-    ]
-    stem = [nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(inplace=True)]
-    return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
-
-
 def torchvision_model(name: str, classes: int) -> Callable[[], nn.Module]:
     def build() -> nn.Module:
         from torchvision import models
@@ -93,7 +64,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int], int, fl
     "SimpleConvNet": (lambda: simple_convnet(), (1, 28, 28), 128, 4.0),
     "LeNet 20-50-500": (lenet_20_50_500, (1, 28, 28), 128, 3.0),
     "small_convnet": (lambda: small_convnet(10, 1, 28), (1, 28, 28), 128, 0.0),
-    "ResNet-20": (resnet20, (3, 32, 32), 128, 2.5),
+    "ResNet-20": (lambda: resnet20(10, 3, 32), (3, 32, 32), 128, 2.5),
     "ResNet-18": (torchvision_model("resnet18", 1000), (3, 224, 224), 16, 2.5),
     "VGG-11": (torchvision_model("vgg11", 200), (3, 64, 64), 32, 2.5),
 }

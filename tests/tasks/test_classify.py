@@ -36,7 +36,7 @@ def test_metrics_equal_torchmetrics_whatever_the_batches() -> None:
     labels = task.targets(split, torch.arange(30))
     meter = task.meter(30)
     for indices in (torch.arange(0, 11), torch.arange(11, 30)):
-        meter.update(indices, logits[indices], labels[indices])
+        meter.update(indices, task.results(logits[indices], labels[indices]))
     metrics = meter.metrics()
     expected = multiclass_confusion_matrix(logits, labels, num_classes=7)
     assert torch.equal(meter.confusion, expected)
@@ -50,8 +50,10 @@ def test_metrics_equal_torchmetrics_whatever_the_batches() -> None:
 
 
 def test_few_classes_have_no_top5() -> None:
-    meter = make_task(class_names=("a", "b")).meter(2)
-    meter.update(torch.arange(2), torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 1]))
+    task = make_task(class_names=("a", "b"))
+    meter = task.meter(2)
+    results = task.results(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 1]))
+    meter.update(torch.arange(2), results)
     assert set(meter.metrics()) == {"loss", "accuracy"}
 
 
@@ -118,7 +120,7 @@ def test_figures_show_the_surest_mistakes() -> None:
     labels = task.targets(split, torch.arange(30))
     logits = torch.nn.functional.one_hot(labels, 7).float() * 9
     meter = task.meter(30)
-    meter.update(torch.arange(30), logits, labels)
+    meter.update(torch.arange(30), task.results(logits, labels))
     names = [figure.name for figure in task.figures(meter, split)]
     assert names == ["confusion", "mistakes"]
     assert meter.metrics()["accuracy"] == 1.0

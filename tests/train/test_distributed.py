@@ -124,7 +124,7 @@ def test_gradients_are_summed_also_where_some_are_missing(
         if rank:
             b.grad = torch.full((3, 2), 5.0).t()
         loss, metrics = all.add_gradients(
-            [a, b, frozen, c], torch.tensor(0.25 + rank), {"accuracy": 0.5 * rank}
+            [a, b, frozen, c], torch.tensor(0.25 + rank), {"accuracy": torch.tensor(0.5 * rank)}
         )
         assert a.grad.tolist() == [[3.0] * 3] * 2
         assert b.grad.tolist() == [[5.0] * 3] * 2

@@ -15,7 +15,7 @@ from convolens.train.stop import StoppedError, StopRequest
 def test_the_metrics_are_those_of_all_pictures_at_once(
     make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluation, "EVAL_BATCH_SIZE", 16)  # 16, 16 and 8 pictures
+    monkeypatch.setattr(evaluation, "MOST_PICTURES", 16)  # 16, 16 and 8 pictures
     job = make_job()
     metrics = evaluate(job.model, job.task, job.train, job.plan).metrics()
     labels = job.train.targets["label"]
@@ -52,7 +52,7 @@ def test_a_stop_ends_it_unless_all_was_seen(
     job, stop = make_job(), StopRequest()
     stop.handle(15, None)
     evaluate(job.model, job.task, job.train, job.plan, stop=stop)
-    monkeypatch.setattr(evaluation, "EVAL_BATCH_SIZE", 16)
+    monkeypatch.setattr(evaluation, "MOST_PICTURES", 16)
     with pytest.raises(StoppedError, match="before the metrics were complete"):
         evaluate(job.model, job.task, job.train, job.plan, stop=stop)
 

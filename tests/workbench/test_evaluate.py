@@ -6,7 +6,7 @@ import torch
 
 import convolens as cl
 from convolens.errors import ConfigError
-from convolens.train.evaluation import EVAL_BATCH_SIZE
+from convolens.train.evaluation import MOST_PICTURES
 from convolens.train.evaluation import evaluate as evaluate_split
 from convolens.workbench.evaluate import Ensemble, evaluate
 from convolens.workbench.material import load
@@ -45,7 +45,7 @@ def test_runs_together_average_their_probabilities(digits_run: Run, other_run: R
     assert found.metrics["accuracy"] == float((mean.argmax(1) == labels).double().mean())
     loss = -mean.double().log()[torch.arange(len(labels)), labels].mean()
     assert found.metrics["loss"] == pytest.approx(float(loss), rel=1e-5)
-    assert len(labels) < EVAL_BATCH_SIZE
+    assert len(labels) < MOST_PICTURES
     assert found.metrics["loss"] < max(metrics["loss"] for metrics in found.each)
 
 

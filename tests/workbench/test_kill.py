@@ -49,7 +49,7 @@ def finish(process: BaseProcess) -> None:
 
 def numbers(run: Run) -> list[dict[str, float]]:
     """The rows of `metrics.csv` without what a clock says."""
-    clocks = {"seconds", "images_per_s", "wait_share"}
+    clocks = {"seconds", "images_per_s", "wait_share", "val_seconds"}
     return [{name: row[name] for name in row.keys() - clocks} for row in run.rows]
 
 
@@ -203,7 +203,7 @@ def test_a_stop_in_the_middle_of_an_evaluation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str
 ) -> None:
     options = {"model": "lenet5", "epochs": 2, "out": tmp_path, "settings": ["plan=reference"]}
-    monkeypatch.setattr("convolens.train.evaluation.EVAL_BATCH_SIZE", 100)
+    monkeypatch.setattr("convolens.train.evaluation.MOST_PICTURES", 100)
     whole = train("digits", name="whole", **options)
     prepare = Classify.prepare
     wanted = 3 if which == "val" else 6  # two batches validate in each epoch, four test

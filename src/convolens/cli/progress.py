@@ -126,12 +126,14 @@ class Display:
 def _number(name: str, value: float) -> str:
     if name == "lr":
         return f"{name} {value:.1e}"
-    return f"{name} {value:.2%}" if "accuracy" in name else f"{name} {value:.4f}"
+    is_share = any(word in name for word in ("accuracy", "miou", "map"))
+    return f"{name} {value:.2%}" if is_share else f"{name} {value:.4f}"
 
 
 def _epoch_line(event: EpochEnded, epochs: int) -> str:
     row = event.row
-    names = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+    metrics = ("accuracy", "miou", "map50", "map")
+    names = ("train_loss", "train_accuracy", "val_loss", *(f"val_{name}" for name in metrics))
     shown = [_number(name.replace("_", " "), row[name]) for name in names if name in row]
     speed = f"{row['images_per_s']:,.0f} images/s"
     return f"epoch {event.epoch:>{len(str(epochs))}}/{epochs}  {'  '.join(shown)}  {speed}"

@@ -58,6 +58,8 @@ class AugmentConfig:
         scale: s scales by a factor from 1 − s to 1 + s; [0, 1).
         stretch: a makes the proportions (width : height) up to 1 + a times wider or narrower
             and keeps the area; at least 0.
+        zoom_out, zoom_in: for masks and boxes, the least and the greatest factor by which a
+            picture is shown larger, at a random place; 0 < zoom_out ≤ 1 ≤ zoom_in.
         brightness: b multiplies by a factor from max(0, 1 − b) to 1 + b; at least 0.
         contrast: the same, on the distance from the picture's mean grey; at least 0.
         saturation: the same, on the distance from each pixel's grey; at least 0.
@@ -80,6 +82,8 @@ class AugmentConfig:
     rotation: float = 0.0
     scale: float = 0.0
     stretch: float = 0.0
+    zoom_out: float = 1.0
+    zoom_in: float = 1.0
     brightness: float = 0.0
     contrast: float = 0.0
     saturation: float = 0.0
@@ -96,6 +100,11 @@ class AugmentConfig:
             self._check(name, "number from 0 to 1", most=1.0)
         for name in ("stretch", "brightness", "contrast", "saturation", "mixup", "cutmix"):
             self._check(name, "finite number of at least 0", below=math.inf)
+        if not 0 < self.zoom_out <= 1 <= self.zoom_in < math.inf:
+            raise ConfigError(
+                "zoom_out and zoom_in must be 0 < zoom_out ≤ 1 ≤ zoom_in, received "
+                f"{self.zoom_out!r} and {self.zoom_in!r}"
+            )
         self._check("rotation", "number from 0 to 180 degrees", most=180.0)
         self._check("hue", "number from 0 to 0.5 turns", most=0.5)
         if not isinstance(self.alternate, bool):

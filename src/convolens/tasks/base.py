@@ -14,7 +14,9 @@ from convolens.visual.figure import Figure
 class Meter(Protocol):
     """Metrics of one pass over a split, fed batch by batch."""
 
-    def update(self, indices: Tensor, outputs: Any, targets: Any) -> None: ...
+    def update(self, indices: Tensor, results: Mapping[str, Tensor]) -> None:
+        """Takes in what `Task.results` gave for the pictures at these places of the split."""
+        ...
 
     def metrics(self) -> dict[str, float]:
         """The loss and the task's metrics over all that was fed."""
@@ -35,7 +37,10 @@ class Task(Protocol):
         ...
 
     def targets(self, split: Split, indices: Tensor) -> Any:
-        """The targets of a batch, as the other methods take them."""
+        """The targets of a batch, as the other methods take them.
+
+        Like a tensor they have `to(device)`, and a slice of them is that of their pictures.
+        """
         ...
 
     def prepare(
@@ -58,8 +63,18 @@ class Task(Protocol):
         """The mean over the pictures of a batch."""
         ...
 
-    def batch_metrics(self, outputs: Any, targets: Any) -> dict[str, float]:
-        """Cheap metrics of one training batch, for the progress bar and `metrics.csv`."""
+    def batch_metrics(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
+        """Cheap metrics of one training batch, for the progress bar and `metrics.csv`.
+
+        They stay on the device, so that nothing waits for them.
+        """
+        ...
+
+    def results(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
+        """What a meter needs to know of a batch in evaluation mode, a row for each picture.
+
+        Several processes send each other these tensors, so they are as small as can be.
+        """
         ...
 
     def meter(self, num_examples: int) -> Meter: ...

@@ -38,8 +38,8 @@ class ClassifyMeter:
         self.predicted = torch.full((self.num_examples,), -1, dtype=torch.int64)
         self.probability = torch.zeros(self.num_examples)
 
-    def update(self, indices: Tensor, outputs: Tensor, targets: Tensor) -> None:
-        logits = outputs.float()
+    def update(self, indices: Tensor, results: Mapping[str, Tensor]) -> None:
+        logits, targets = results["logits"].float(), results["labels"]
         self.losses.append(F.cross_entropy(logits, targets, reduction="sum").double().cpu())
         probability, predicted = logits.softmax(dim=1).max(dim=1)
         self.predicted[indices] = predicted.cpu()
@@ -125,10 +125,13 @@ class Classify:
     def _cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(logits.float(), targets, label_smoothing=self.label_smoothing)
 
-    def batch_metrics(self, outputs: Outputs, targets: Tensor) -> dict[str, float]:
+    def batch_metrics(self, outputs: Outputs, targets: Tensor) -> dict[str, Tensor]:
         labels = targets.argmax(dim=1) if targets.ndim == 2 else targets
         logits = _logits(outputs)[0]
-        return {"accuracy": float((logits.argmax(dim=1) == labels).float().mean())}
+        return {"accuracy": (logits.argmax(dim=1) == labels).float().mean()}
+
+    def results(self, outputs: Outputs, targets: Tensor) -> dict[str, Tensor]:
+        return {"logits": _logits(outputs)[0], "labels": targets}
 
     def meter(self, num_examples: int) -> ClassifyMeter:
         return ClassifyMeter(len(self.class_names), num_examples)

@@ -66,11 +66,19 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """Cross entropy against (1 − ε)·one-hot + ε/K, ε the label smoothing."""
+    """What the loss weighs; detectors have losses of their own.
+
+    Args:
+        label_smoothing: ε, for cross entropy against (1 − ε)·one-hot + ε/K in classification.
+        class_weights: of the pixels' classes in segmentation: "none", or "balanced", which gives
+            rare classes as much weight as common ones.
+    """
 
     label_smoothing: float = 0.0
+    class_weights: Literal["none", "balanced"] = "none"
 
     def __post_init__(self) -> None:
+        check_word("loss.class_weights", self.class_weights, ("none", "balanced"))
         check_number("loss.label_smoothing", self.label_smoothing, least=0, below=1)
 
 
@@ -128,7 +136,7 @@ class Config:
     """One training, completely.
 
     Args:
-        task: what the outputs mean; "classify".
+        task: what the network is to do: "classify", "segment" or "detect".
         seed: decides initial weights, order, augmentation and dropout.
         epochs: passes over the training pictures.
         batch_size: pictures in one step; the pictures of an epoch that do not fill a batch
@@ -149,7 +157,7 @@ class Config:
 
     data: DataConfig
     model: ModelConfig
-    task: str = "classify"
+    task: Literal["classify", "segment", "detect"] = "classify"
     seed: int = 0
     epochs: int = 10
     batch_size: int = 128
@@ -177,4 +185,5 @@ class Config:
         check_number("clip_norm", self.clip_norm, least=0)
         check_number("seed", self.seed, least=0, below=2**63, whole=True)
         check_word("tta", self.tta, get_args(Tta))
+        check_word("task", self.task, ("classify", "segment", "detect"))
         check_word("device", self.device, ("auto", "cpu", "cuda"))

@@ -23,7 +23,7 @@ from convolens.errors import ConfigError, ConvolensError, UnavailableError
 MEET_S = 300.0  # how long to wait for the others at the beginning
 # Process 0 may download a dataset or measure a plan while the others wait.
 WAIT_S = 3600.0
-CAUSE_S = 2.0  # how long a process that has lost another waits for the other's own words
+CAUSE_S = 10.0  # how long a process that has lost another waits at most for the other's words
 
 
 class LostProcessError(ConvolensError):
@@ -153,8 +153,8 @@ class Processes:
         self,
         parameters: Iterable[nn.Parameter],
         loss: Tensor,
-        metrics: Mapping[str, Tensor | float],
-    ) -> tuple[Tensor, dict[str, Tensor | float]]:
+        metrics: Mapping[str, Tensor],
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Replaces every gradient by its sum over all processes; returns the sums of the rest.
 
         A parameter without a gradient in one process counts as 0 there; one without a gradient
@@ -168,8 +168,7 @@ class Processes:
             return loss, dict(metrics)
         learning = [parameter for parameter in parameters if parameter.requires_grad]
         missing = [number for number, p in enumerate(learning) if p.grad is None]
-        own = (loss, *metrics.values())
-        numbers = [torch.as_tensor(value, device=loss.device).float() for value in own]
+        numbers = [value.float() for value in (loss, *metrics.values())]
         present = loss.new_ones(len(learning), dtype=torch.float32)
         present[missing] = 0
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in learning]
@@ -289,9 +288,11 @@ def _together() -> Iterator[None]:
 
 def _speaks_first(store: Any, error: BaseException) -> bool:
     """Whether no other process has claimed to say why training ended."""
-    if isinstance(error, LostProcessError):
-        time.sleep(CAUSE_S)  # the one that failed knows more than the one that lost it
     try:
+        if isinstance(error, LostProcessError):  # the one that failed knows more
+            patience = time.monotonic() + CAUSE_S
+            while time.monotonic() < patience and not store.add("said", 0):
+                time.sleep(0.02)
         return bool(store.add("said", 1) == 1)
     except RuntimeError:  # the meeting place is gone with the process that kept it
         return True

@@ -1,6 +1,6 @@
 """One pass over a split without learning."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -14,15 +14,14 @@ from convolens.train.distributed import ALONE, Processes
 from convolens.train.plan import Plan
 from convolens.train.stop import StoppedError, StopRequest
 
-EVAL_BATCH_SIZE = 500
+MOST_PICTURES, MOST_PIXELS = 500, 1 << 20  # in one batch
 
 
 class _Seen(NamedTuple):
     """What a network made of one batch."""
 
     indices: Tensor
-    outputs: Tensor
-    targets: Tensor
+    results: Mapping[str, Tensor]
 
 
 def evaluate(
@@ -42,11 +41,12 @@ def evaluate(
         StoppedError: when a stop was requested; several processes go on to the end.
     """
     meter = task.meter(len(split))
-    chunks = torch.split(torch.arange(len(split)), EVAL_BATCH_SIZE)
+    batch_size = batch_size_for(split)
+    chunks = torch.split(torch.arange(len(split)), batch_size)
     own = chunks[processes.rank :: processes.world_size]
     order = torch.cat([torch.arange(0), *own])  # of more processes than batches, some have none
     with _evaluating(model), torch.inference_mode():
-        passes = _passes(model, task, split, plan, order)
+        passes = _passes(model, task, split, plan, order, batch_size)
         if processes.world_size > 1:
             passes = iter(_gathered(passes, plan, processes))
             stop = None  # all have finished already
@@ -57,16 +57,25 @@ def evaluate(
     return meter
 
 
+def batch_size_for(split: Split) -> int:
+    """How many pictures of a split go through a network at once: fewer of large ones."""
+    if not len(split):
+        return 1
+    height, width = split.pictures.batch(torch.tensor([0])).shape[2:]
+    return max(1, min(MOST_PICTURES, MOST_PIXELS // (height * width)))
+
+
 def _passes(
-    model: nn.Module, task: Task, split: Split, plan: Plan, order: Tensor
+    model: nn.Module, task: Task, split: Split, plan: Plan, order: Tensor, batch_size: int
 ) -> Iterator[_Seen]:
     """The network's outputs for the pictures of `order`, a batch at a time."""
-    for batch in batches(split, order, EVAL_BATCH_SIZE, damaged="drop"):
+    for batch in batches(split, order, batch_size, damaged="drop"):
         targets = task.targets(split, batch.indices).to(plan.device)
         pixels, targets = task.prepare(batch.pixels.to(plan.device), targets, None)
+        plan.seed(int(batch.indices[0]))  # a detector's loss may be of regions chosen at random
         with plan.autocast():
             outputs = model(plan.arrange(pixels))
-        yield _Seen(batch.indices, outputs, targets)
+        yield _Seen(batch.indices, task.results(outputs, targets))
 
 
 def _gathered(passes: Iterator[_Seen], plan: Plan, processes: Processes) -> list[_Seen]:
@@ -75,16 +84,18 @@ def _gathered(passes: Iterator[_Seen], plan: Plan, processes: Processes) -> list
     for seen in passes:
         # No two batches begin with the same picture.
         place = f"{int(seen.indices[0]):012d}"
-        own |= {f"{place}.{name}": value for name, value in seen._asdict().items()}
-    found = processes.gather(own)
-    places = sorted({name.partition(".")[0] for name in found})
+        own |= {f"{place}.{name}": value for name, value in seen.results.items()}
+        own[f"{place}."] = seen.indices
+    batches: dict[str, dict[str, Tensor]] = {}
+    for key, value in processes.gather(own).items():
+        place, _, name = key.partition(".")
+        batches.setdefault(place, {})[name] = value
     return [
         _Seen(
-            found[f"{place}.indices"],
-            found[f"{place}.outputs"].to(plan.device),
-            found[f"{place}.targets"].to(plan.device),
+            batches[place].pop(""),
+            {name: value.to(plan.device) for name, value in batches[place].items()},
         )
-        for place in places
+        for place in sorted(batches)
     ]
 
 

@@ -208,6 +208,7 @@ def _end_epoch(job: Job, learner: Learner, notify: Notify, stop: StopRequest) ->
     }
     score = float(epoch)
     if job.val is not None:
+        began = time.monotonic()
         try:
             with average.in_place() if average is not None else nullcontext():
                 meter = evaluate(job.model, job.task, job.val, job.plan, job.processes, stop)
@@ -215,6 +216,7 @@ def _end_epoch(job: Job, learner: Learner, notify: Notify, stop: StopRequest) ->
             _save_and_stop(job, learner, notify)
         metrics = meter.metrics()
         row |= {f"val_{name}": value for name, value in metrics.items()}
+        row["val_seconds"] = round(time.monotonic() - began, 3)
         score = metrics[job.task.best_metric]
     for problem in new_problems(job.train.pictures):
         notify(Noted(text=f"left out, since it cannot be read: {problem.where}: {problem.why}"))

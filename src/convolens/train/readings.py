@@ -36,7 +36,7 @@ class Readings:
 
     def __init__(self, device: str) -> None:
         self._every = EVERY[device]
-        self._waiting: list[tuple[int, float, dict[str, Tensor | float], float, float]] = []
+        self._waiting: list[tuple[int, float, dict[str, Tensor], float, float]] = []
 
     @property
     def is_due(self) -> bool:
@@ -47,7 +47,7 @@ class Readings:
         self,
         step: int,
         rate: float,
-        metrics: dict[str, Tensor | float],
+        metrics: dict[str, Tensor],
         seconds: float,
         wait: float,
     ) -> None:
@@ -56,12 +56,7 @@ class Readings:
 
     def read(self) -> list[Reading]:
         """The steps that wait, in their order; the device is asked once for all of them."""
-        tensors = [
-            value
-            for _, _, metrics, _, _ in self._waiting
-            for value in metrics.values()
-            if isinstance(value, Tensor)
-        ]
+        tensors = [value for _, _, metrics, _, _ in self._waiting for value in metrics.values()]
         values = iter(
             torch.stack([t.detach().double() for t in tensors]).tolist() if tensors else ()
         )
@@ -69,10 +64,7 @@ class Readings:
             Reading(
                 step=step,
                 rate=rate,
-                metrics={
-                    name: next(values) if isinstance(value, Tensor) else value
-                    for name, value in metrics.items()
-                },
+                metrics={name: next(values) for name in metrics},
                 seconds=seconds,
                 wait=wait,
             )

@@ -27,7 +27,7 @@ def take_step(
     step: int,
     scale: LossScale | None = None,
     pace: Pace | None = None,
-) -> dict[str, Tensor | float]:
+) -> dict[str, Tensor]:
     """One step of the optimizer.
 
     Args:
@@ -52,7 +52,7 @@ def take_step(
     rank = job.processes.rank
     own_seed = step_seed(config.seed, _DROPOUT + rank, step) if rank else seed
     penalised = penalised_parameters(job.model) if config.penalty.is_on else []
-    seen: list[dict[str, Tensor | float]] = []
+    seen: list[dict[str, Tensor]] = []
 
     def closure() -> Tensor:
         job.plan.seed(own_seed)  # dropout is the same each time an optimizer asks
@@ -85,7 +85,7 @@ def add_gradient(
     targets: Any,
     total: int | None = None,
     scale: LossScale | None = None,
-) -> tuple[Tensor, dict[str, Tensor | float]]:
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Adds the gradient of a batch's mean loss, L = Σ_j (B_j / B)·L_j over its micro-batches.
 
     The batch's B pictures are split into `accumulate` parts, or as many as the plan's
@@ -106,7 +106,7 @@ def add_gradient(
     bounds = [count * part // parts for part in range(parts + 1)]
     whole = total or count
     mean_loss = torch.zeros((), device=pixels.device)
-    metrics: dict[str, Tensor | float] = {}
+    metrics: dict[str, Tensor] = {}
     for first, last in pairwise(bounds):
         if first == last:
             continue
@@ -120,7 +120,7 @@ def add_gradient(
         with torch.no_grad():
             found = job.task.batch_metrics(outputs, some)
         for name, value in found.items():
-            metrics[name] = metrics.get(name, 0.0) + share * value
+            metrics[name] = metrics.get(name, torch.zeros_like(value)) + share * value
     return mean_loss, metrics
 
 

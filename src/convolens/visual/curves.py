@@ -1,4 +1,4 @@
-"""Loss, accuracy and learning rate against the epoch."""
+"""Loss, metrics and learning rate against the epoch."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,6 +11,14 @@ from convolens.visual.figure import Figure
 from convolens.visual.style import BLUE, GREEN, VERMILLION
 
 _SPLITS = (("train", "train", BLUE), ("val", "validation", VERMILLION))
+# What a task's metrics are called; the first one that was measured names the best epoch.
+_METRICS = {
+    "accuracy": "accuracy",
+    "miou": "mean IoU",
+    "map": "mAP@[.5:.95]",
+    "map50": "mAP@.5",
+}
+_JUDGED_BY = ("miou", "map", "accuracy")
 _WIDE_PX, _NARROW_PX = 640, 260
 # A training that diverged may report any number; beyond these it is as good as infinite or zero.
 _LARGEST, _LEAST = 1e100, 1e-100
@@ -21,15 +29,16 @@ Column = NDArray[np.float64]
 
 
 def curves(rows: Sequence[Mapping[str, float]]) -> Figure:
-    """Draws loss and accuracy against the epoch, with the learning rate beside them.
+    """Draws loss and metrics against the epoch, with the learning rate beside them.
 
     A value that is missing, NaN or infinite leaves a gap in its line, and a quantity without any
-    value leaves its panel out. The best epoch is the last
-    of greatest validation accuracy, or of least validation loss where no accuracy is known.
+    value leaves its panel out. The best epoch is the last of greatest validation mean IoU, mAP or
+    accuracy, or of least validation loss where none of them is known.
 
     Args:
-        rows: one per epoch, with any of epoch, train_loss, val_loss, train_accuracy,
-            val_accuracy (from 0 to 1) and lr; an epoch that has no number is its row's.
+        rows: one per epoch, with any of epoch, lr, and train_… and val_… of loss, accuracy,
+            miou, map and map50 (all but the loss from 0 to 1); an epoch that has no number is
+            its row's.
     Shape: -> pixels (H, W, 3)
     Example:
         >>> curves([{"epoch": 1, "val_accuracy": 0.9}, {"epoch": 2, "val_accuracy": 0.8}]).caption
@@ -39,15 +48,17 @@ def curves(rows: Sequence[Mapping[str, float]]) -> Figure:
     epochs = np.where(np.isfinite(epochs), epochs, np.arange(1, len(rows) + 1))
     order = np.argsort(epochs, kind="stable")
     columns = {"epoch": epochs[order]}
-    for key in ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "lr"):
-        columns[key] = _column(rows, key)[order]
+    for split, _, _ in _SPLITS:
+        for quantity in ("loss", *_METRICS):
+            columns[f"{split}_{quantity}"] = _column(rows, f"{split}_{quantity}")[order]
+    columns["lr"] = _column(rows, "lr")[order]
     best, words = _best(columns)
-    panels = [_panel(columns, "loss", best)]
-    if any(np.isfinite(columns[key]).any() for key in ("train_accuracy", "val_accuracy")):
-        panels.append(_panel(columns, "accuracy", best))
+    measured = [name for name in _METRICS if _is_known(columns, name)]
+    panels = [_panel(columns, quantity, best) for quantity in ("loss", *measured)]
     if np.isfinite(columns["lr"]).any():
         panels.append(_rate_panel(columns))
-    caption = "Loss and accuracy after each epoch"
+    named = " and ".join(_METRICS[name] for name in measured) or "accuracy"
+    caption = f"Loss and {named} after each epoch"
     return Figure(
         name="curves",
         caption=f"{caption}; {words}." if rows else f"{caption}: none is finished yet.",
@@ -61,12 +72,18 @@ def _column(rows: Sequence[Mapping[str, float]], key: str) -> Column:
     return np.where(np.abs(values) < _LARGEST, values, np.nan)
 
 
+def _is_known(columns: Mapping[str, Column], quantity: str) -> bool:
+    return any(np.isfinite(columns[f"{split}_{quantity}"]).any() for split, _, _ in _SPLITS)
+
+
 def _best(columns: Mapping[str, Column]) -> tuple[int | None, str]:
     """The row of the best epoch, and what makes it the best."""
-    accuracy, loss = columns["val_accuracy"], columns["val_loss"]
-    if np.isfinite(accuracy).any():
-        best = _last(accuracy == np.nanmax(accuracy))
-        words = f"validation accuracy {100 * accuracy[best]:.2f} %"
+    loss = columns["val_loss"]
+    judges = [name for name in _JUDGED_BY if np.isfinite(columns[f"val_{name}"]).any()]
+    if judges:
+        values = columns[f"val_{judges[0]}"]
+        best = _last(values == np.nanmax(values))
+        words = f"validation {_METRICS[judges[0]]} {100 * values[best]:.2f} %"
     elif np.isfinite(loss).any():
         best = _last(loss == np.nanmin(loss))
         words = f"validation loss {loss[best]:.4g}"
@@ -95,11 +112,13 @@ def _panel(columns: Mapping[str, Column], quantity: str, best: int | None) -> Pa
         y = axis_over(values, log=log, from_zero=True)
     else:
         y = axis_over(values, percent=True)
+    title = _METRICS.get(quantity, quantity)
+    title = title if title.startswith("mAP") else title[0].upper() + title[1:]
     ring = None
     if best is not None and np.isfinite(columns[f"val_{quantity}"][best]):
         ring = (float(epochs[best]), float(columns[f"val_{quantity}"][best]))
     return Panel(
-        title=quantity.capitalize() + (" (log scale)" if y.log else ""),
+        title=title + (" (log scale)" if y.log else ""),
         width_px=_WIDE_PX,
         x=axis_over(epochs.tolist(), whole=True),
         y=y,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from convolens.errors import ConfigError, ConvolensError, ShapeError, near_matches
 from convolens.models.entry import Builder
@@ -29,6 +29,7 @@ def build_network(
     *,
     num_classes: int,
     input_size: tuple[int, int, int],
+    task: str = "classify",
 ) -> nn.Module:
     """Builds the network that a MODEL word names, for these classes and pictures.
 
@@ -39,10 +40,12 @@ def build_network(
         options: further arguments of the builder.
         num_classes: units of the last layer.
         input_size: (C, H, W) of the pictures.
+        task: what it is for: "classify", "segment" or "detect".
     Raises:
-        ConfigError: when the word or an option is unknown, or the builder raises.
+        ConfigError: when the word or an option is unknown, the network is for another task, or
+            the builder raises.
         ShapeError: when the network cannot read pictures of that size, or gives something
-            other than num_classes numbers for each.
+            other than num_classes numbers for each picture or each of its pixels.
     """
     builder = find_builder(word)
     if isinstance(builder, nn.Module):
@@ -51,12 +54,40 @@ def build_network(
         net = builder
     else:
         if word.startswith(TORCHVISION):
-            _check_classifies(word.removeprefix(TORCHVISION))
+            _check_task_of(word.removeprefix(TORCHVISION), task)
         check_options(builder, options, word)
         facts: dict[str, Any] = {"num_classes": num_classes, **facts_of(word, input_size)}
         net = call_builder(builder, word, options, facts)
-    _check_output(net, word, num_classes, input_size)
+    if word.startswith(TORCHVISION) and task == "segment":
+        net = FromDictionary(net)
+    _check_output(net, word, num_classes, input_size, task)
     return net
+
+
+def task_of(word: str) -> str | None:
+    """The task that the network of a MODEL word is for, where the word alone tells.
+
+    Raises:
+        ConfigError: when there is no network of that name.
+    """
+    if word.startswith(TORCHVISION):
+        name = word.removeprefix(TORCHVISION)
+        return next((task for task in _TORCHVISION_ROOMS if name in _names_in(task)), None)
+    is_ours = not is_notation(word) and not word.startswith(TIMM) and ".py:" not in word
+    return find_model(word).task if is_ours else None
+
+
+class FromDictionary(nn.Module):
+    """A segmentation network of torchvision, which gives a dictionary, as one that gives logits."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        found = self.network(x)
+        out: Tensor = found["out"]
+        return (out, found["aux"]) if self.training and "aux" in found else out
 
 
 def imagenet_name(word: str) -> str:
@@ -115,14 +146,23 @@ def _from_torchvision(name: str) -> Builder:
     return builder
 
 
-def _check_classifies(name: str) -> None:
-    """Raises ConfigError where a network of torchvision is for another task."""
+_TORCHVISION_ROOMS = {"classify": None, "segment": "segmentation", "detect": "detection"}
+
+
+def _names_in(task: str) -> list[str]:
     from torchvision import models
 
-    names = models.list_models(module=models)
+    room = _TORCHVISION_ROOMS[task]
+    names: list[str] = models.list_models(module=getattr(models, room) if room else models)
+    return names
+
+
+def _check_task_of(name: str, task: str) -> None:
+    """Raises ConfigError where a network of torchvision is for another task."""
+    names = _names_in(task)
     if name not in names:
         raise ConfigError(
-            f"torchvision has no classification network called {name!r}", near_matches(name, names)
+            f"torchvision has no network called {name!r} to {task}", near_matches(name, names)
         )
 
 
@@ -211,7 +251,7 @@ def call_builder(
 
 
 def _check_output(
-    net: nn.Module, word: str, num_classes: int, input_size: tuple[int, int, int]
+    net: nn.Module, word: str, num_classes: int, input_size: tuple[int, int, int], task: str
 ) -> None:
     """One forward pass of a blank picture, which leaves the network as it was."""
     was_training = net.training
@@ -228,6 +268,14 @@ def _check_output(
         ) from error
     finally:
         net.train(was_training)
-    shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
-    if shape != (1, num_classes):
-        raise ShapeError(f"{word} must give (1, {num_classes}) for one picture, it gave {shape}")
+    if task == "detect":
+        if not (hasattr(output, "losses") and hasattr(output, "detections")):
+            raise ConfigError(
+                f"{word} is no detector: it gave a {type(output).__name__}",
+                "A detector's outputs have the methods losses and detections.",
+            )
+        return
+    expected = (1, num_classes) if task == "classify" else (1, num_classes, *input_size[1:])
+    shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+    if shape != expected:
+        raise ShapeError(f"{word} must give {expected} for one picture, it gave {shape}")

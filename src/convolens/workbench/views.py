@@ -19,7 +19,8 @@ def with_views(network: nn.Module, tta: Tta) -> nn.Module:
     Source: Krizhevsky, Sutskever and Hinton (2012), section 4.1, for the ten crops; Jordan
         (2024), arXiv:2404.00498, section 3.5, for the shifts.
     Args:
-        network: gives logits (N, K).
+        network: gives logits (N, K); where it gives them for every pixel, (N, K, H, W), only
+            "flip" makes sense.
         tta: "none" gives the network itself; "flip" takes the picture and its mirror image;
             "shifts" takes these, and both moved by one pixel to either end of a diagonal, which
             together weigh as much as the unmoved; "crops" takes the four corners and the centre,
@@ -45,7 +46,11 @@ class _Views(nn.Module):
         views = five_crops(x) if self.tta == "crops" else [x]
         if self.tta == "shifts":
             views += diagonal_shifts(x)
-        outputs = [self.network(each) for view in views for each in (view, view.flip(3))]
+        outputs = []
+        for view in views:
+            outputs.append(self.network(view))
+            mirrored = self.network(view.flip(3))
+            outputs.append(mirrored.flip(3) if mirrored.ndim == 4 else mirrored)
         if self.tta == "shifts":
             outputs += outputs[:2]  # the unmoved count twice
         return mean_log_probability(outputs)
