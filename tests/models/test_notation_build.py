@@ -13,7 +13,7 @@ from convolens.errors import ConfigError, ShapeError
 from convolens.models import lenet5
 from convolens.models.alexnet import alexnet
 from convolens.models.googlenet import googlenet
-from convolens.models.notation import Layer, Notation, build, parse
+from convolens.models.notation import Layer, Notation, build, parse, to_notation
 from convolens.models.resnet import resnet18
 from convolens.models.vgg import vgg16
 
@@ -271,7 +271,8 @@ def test_weights_are_hes_and_the_seed_decides_them() -> None:
         ("3x9x9 | gap | conv 8", "conv 8 on 3: it reads a volume and gets 3 numbers"),
         ("3x9x9 | maxout 2", "2 pieces do not divide 3 channels"),
         ("3x9x9 | prelu 2", "2 slopes do not fit 3 channels"),
-        ("3x9 | residual 8", "it reads a picture of two axes and gets 1"),
+        ("3x9 | gap | residual 8", "residual 8 on 3: it reads a volume and gets 3 numbers"),
+        ("3x9x9 | dense 2 k4 | bottleneck 2-8 /2x1", "its stride is one number for all axes"),
         ("3x9x9 | upsample 2 linear", "linear does not fit an input of 2 axes: use bilinear"),
         ("8x9x9 | residual(conv 4)", "residual: what the branch gives does not fit"),
         ("8x9x9 | concat(conv 4 ; conv 4 3x3)", "concat gives 4×9×9, 4×7×7 for 8×9×9"),
@@ -300,6 +301,19 @@ def test_absurd_networks_are_refused_before_memory_is_taken() -> None:
     for layer in ("fc 1000000", "ln"):
         with pytest.raises(ConfigError, match=r"its weights do not fit into memory\nIn .*«"):
             build(f"1000000x1000000x1000000x1000000 | {layer}")
+
+
+@pytest.mark.parametrize(("sizes", "kind"), [("9", nn.Conv1d), ("9x9x9", nn.Conv3d)])
+def test_blocks_for_signals_and_volumes(sizes: str, kind: type[nn.Module]) -> None:
+    text = (
+        f"3x{sizes} | residual 8 /2 | bottleneck 2-16 identity | inception 2 2-3 1-2 1 bn "
+        "| dense 2 k4 | transition | gap | fc 5"
+    )
+    net = meta(text)
+    assert {type(m) for m in net.modules() if "Conv" in type(m).__name__} == {kind}
+    shape = tuple(map(int, sizes.split("x")))
+    assert net(torch.empty(2, 3, *shape, device="meta")).shape == (2, 5)
+    assert to_notation(net, input_size=(3, *shape)) == text
 
 
 def test_classes_that_no_layer_can_give() -> None:

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torchvision
 from torch import nn
+from torch.nn import functional as F
 
 from convolens.errors import ConfigError
 from convolens.nn.dense import DenseBlock, DenseLayer, Transition
@@ -108,3 +109,38 @@ def test_an_empty_block_is_refused(sizes: tuple[int, int, int], message: str) ->
 def test_a_transition_to_nothing_is_refused() -> None:
     with pytest.raises(ConfigError, match="out_channels must be at least 1, received 0"):
         Transition(1, 0)
+
+
+@pytest.mark.parametrize("axes", [1, 3])
+def test_signals_and_volumes(axes: int) -> None:
+    """By the equation, with PyTorch's functions of as many axes."""
+    convolve = {1: F.conv1d, 3: F.conv3d}[axes]
+    pool = {1: F.avg_pool1d, 3: F.avg_pool3d}[axes]
+
+    def convolved(x: torch.Tensor, norm: nn.Module, conv: nn.Module) -> torch.Tensor:
+        x = F.batch_norm(x, None, None, norm.weight, norm.bias, training=True).relu()
+        return convolve(x, conv.weight, padding=conv.weight.shape[2] // 2)
+
+    block = DenseBlock(2, 5, 3, num_dimensions=axes).double().train()
+    transition = Transition(11, 4, num_dimensions=axes).double().train()
+    for parameter in (*block.parameters(), *transition.parameters()):
+        nn.init.normal_(parameter)
+    x = torch.randn(2, 5, *[6] * axes, dtype=torch.float64)
+    volumes = [x]
+    for layer in block.children():
+        inner = convolved(torch.cat(volumes, 1), layer.norm1, layer.conv1)
+        volumes.append(convolved(inner, layer.norm2, layer.conv2))
+    expected = torch.cat(volumes, 1)
+    torch.testing.assert_close(block(x), expected)
+    expected = pool(convolved(expected, transition.norm, transition.conv), 2)
+    torch.testing.assert_close(transition(block(x)), expected)
+    assert transition(block(x)).shape == (2, 4, *[3] * axes)
+    layer = DenseLayer(10, 3, num_dimensions=axes)
+    assert sum(p.numel() for p in layer.parameters()) == 20 + 10 * 12 + 24 + 12 * 3 * 3**axes
+    thrifty = DenseBlock(2, 5, 3, memory_efficient=True, num_dimensions=axes).double().train()
+    thrifty.load_state_dict(block.state_dict())
+    torch.testing.assert_close(thrifty(x), block(x))
+    thrifty(x).sum().backward()
+    plain = DenseBlock(2, 5, 3, num_dimensions=axes)
+    assert int(thrifty.denselayer1.norm1.num_batches_tracked) == 5
+    assert plain.out_channels == 11

@@ -64,6 +64,48 @@ def test_batch_norm_takes_the_place_of_biases() -> None:
     assert [name for name, _ in conv_relu(3, 8, 3).named_children()] == ["conv", "relu"]
 
 
+@pytest.mark.parametrize("axes", [1, 3])
+@pytest.mark.parametrize("naive", [False, True])
+def test_signals_and_volumes(axes: int, naive: bool) -> None:
+    """By the equation, with PyTorch's functions of as many axes."""
+    conv = {1: F.conv1d, 3: F.conv3d}[axes]
+    pool = {1: F.max_pool1d, 3: F.max_pool3d}[axes]
+
+    def convolve(x: torch.Tensor, block: nn.Module, padding: int = 0) -> torch.Tensor:
+        layer = block.get_submodule("conv")
+        return conv(x, layer.weight, layer.bias, padding=padding).relu()
+
+    torch.manual_seed(0)
+    block = Inception(5, 2, 3, 4, 2, 3, 6, naive=naive, num_dimensions=axes).double()
+    for parameter in block.parameters():
+        nn.init.normal_(parameter)
+    x = torch.randn(2, 5, *[6] * axes, dtype=torch.float64)
+    narrow3, narrow5, pooled = x, x, pool(x, 3, stride=1, padding=1)
+    before3, before5, branch3, branch5 = 5, 5, block.branch3x3, block.branch5x5
+    projection = 0
+    if not naive:
+        narrow3, narrow5 = convolve(x, branch3.reduce), convolve(x, branch5.reduce)
+        pooled = convolve(pooled, block.branch_pool.project)
+        before3, before5, branch3, branch5 = 3, 2, branch3.conv, branch5.conv
+        projection = 5 * (3 + 2 + 6)
+    parts = [
+        convolve(x, block.branch1x1),
+        convolve(narrow3, branch3, padding=1),
+        convolve(narrow5, branch5, padding=2),
+        pooled,
+    ]
+    torch.testing.assert_close(block(x), torch.cat(parts, dim=1))
+    weights = sum(p.numel() for p in block.parameters() if p.ndim > 1)
+    own = 5 * 2 + before3 * 4 * 3**axes + before5 * 3 * 5**axes
+    assert weights == own + projection
+
+
+def test_batch_norm_of_signals() -> None:
+    block = Inception(5, 2, 3, 4, 2, 3, 6, norm=True, num_dimensions=1)
+    assert sum(isinstance(m, nn.BatchNorm1d) for m in block.modules()) == 6
+    assert block(torch.zeros(2, 5, 9)).shape == (2, 15, 9)
+
+
 @pytest.mark.parametrize(
     ("channels", "naive", "message"),
     [

@@ -92,6 +92,35 @@ def test_the_zero_padding_keeps_every_second_pixel() -> None:
     assert not out[:, 3:].any()
 
 
+@pytest.mark.parametrize("axes", [1, 3])
+@pytest.mark.parametrize("shortcut", ["projection", "identity"])
+def test_signals_and_volumes(axes: int, shortcut: str) -> None:
+    """By the equation, with PyTorch's functions of as many axes."""
+    conv = {1: F.conv1d, 3: F.conv3d}[axes]
+    torch.manual_seed(0)
+    x = torch.randn(2, 6, *[5] * axes, dtype=torch.float64)
+    blocks = (
+        BasicBlock(6, 8, stride=2, shortcut=shortcut, num_dimensions=axes),
+        Bottleneck(6, 4, 8, stride=2, shortcut=shortcut, num_dimensions=axes),
+    )
+    windows = (((3, 2), (3, 1)), ((1, 1), (3, 2), (1, 1)))
+    for block, steps in zip(blocks, windows, strict=True):
+        block.double().train()
+        out = x
+        for number, (side, stride) in enumerate(steps, 1):
+            weight = getattr(block, f"conv{number}").weight
+            assert weight.shape[2:] == (side,) * axes
+            out = conv(out, weight, stride=stride, padding=side // 2)
+            out = F.batch_norm(out, None, None, training=True)
+            out = out.relu() if number < len(steps) else out
+        if shortcut == "projection":
+            added = conv(x, block.downsample[0].weight, stride=2)
+            out = out + F.batch_norm(added, None, None, training=True)
+        else:
+            out[:, :6] += x[(slice(None), slice(None), *[slice(None, None, 2)] * axes)]
+        torch.testing.assert_close(block(x), out.relu())
+
+
 def test_what_cannot_be_is_named() -> None:
     with pytest.raises(ConfigError, match="from 8 to 4") as caught:
         BasicBlock(8, 4, shortcut="identity")

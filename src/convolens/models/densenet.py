@@ -13,7 +13,7 @@ from convolens.errors import ConfigError
 from convolens.geometry import output_size
 from convolens.models.entry import Builder, ModelEntry, Published
 from convolens.nn.dense import DenseBlock, Transition
-from convolens.nn.he import he_conv
+from convolens.nn.initial import he_conv
 
 
 def densenet121(

@@ -8,8 +8,8 @@ from collections import OrderedDict
 from torch import nn
 
 from convolens.models.entry import ModelEntry, Published
-from convolens.models.gaussian import with_gaussian_weights
 from convolens.models.side import Window, side_after
+from convolens.nn.initial import drawn_once, gaussian_weights
 
 IMAGENET_WINDOWS = (
     Window("mlpconv1", 11, stride=4),
@@ -105,7 +105,7 @@ def nin(
         )
 
     stds = {"mlpconv1.conv": 0.01, "mlpconv3.conv": 0.01, "mlpconv4.cccp2": 0.01}
-    return with_gaussian_weights(build, weight_std, stds=stds)
+    return drawn_once(build, gaussian_weights(weight_std, stds=stds))
 
 
 def nin_cifar(
@@ -157,7 +157,7 @@ def nin_cifar(
             )
         )
 
-    return with_gaussian_weights(build, weight_std)
+    return drawn_once(build, gaussian_weights(weight_std))
 
 
 _CAFFE = "the authors' Caffe model nin_imagenet, added up layer by layer in docs/published.md"

@@ -13,7 +13,7 @@ from torch import nn
 from convolens.errors import ConfigError
 from convolens.geometry import output_size
 from convolens.models.entry import ModelEntry, Published
-from convolens.models.initial import build_and_fill
+from convolens.nn.initial import drawn_once, he_weights
 from convolens.nn.residual import BasicBlock, Bottleneck, Shortcut, StrideAt
 
 Stem = Literal["full", "small"]
@@ -93,7 +93,7 @@ def _resnet(
             )
         )
 
-    net = build_and_fill(build)
+    net = drawn_once(build, he_weights(fan="fan_out"))
     if zero_init_residual:
         zero_last_norms(net)
     return net

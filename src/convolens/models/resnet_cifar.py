@@ -10,8 +10,8 @@ from torch import nn
 
 from convolens.geometry import output_size
 from convolens.models.entry import Builder, ModelEntry, Published
-from convolens.models.initial import build_and_fill
 from convolens.models.resnet import basic, stages, zero_last_norms
+from convolens.nn.initial import drawn_once, he_weights
 from convolens.nn.residual import Shortcut
 
 WIDTHS = (16, 32, 64)
@@ -45,7 +45,7 @@ def _resnet(
             )
         )
 
-    net = build_and_fill(build)
+    net = drawn_once(build, he_weights(fan="fan_out"))
     if zero_init_residual:
         zero_last_norms(net)
     return net

@@ -11,7 +11,7 @@ from torch import nn
 
 from convolens.errors import ConfigError, ShapeError
 from convolens.models.entry import ModelEntry, Published
-from convolens.models.initial import build_and_fill
+from convolens.nn.initial import drawn_once, he_weights
 
 Head = Literal["full", "small"]
 WIDTHS = (64, 128, 256, 512, 512)
@@ -49,7 +49,7 @@ def _vgg(
             )
         )
 
-    return build_and_fill(build, linear_std=LINEAR_STD)
+    return drawn_once(build, he_weights(fan="fan_out", linear_std=LINEAR_STD))
 
 
 def _features(depths: tuple[int, ...], channels: int, norm: bool) -> nn.Sequential:

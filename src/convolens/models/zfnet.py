@@ -9,8 +9,8 @@ from collections import OrderedDict
 from torch import nn
 
 from convolens.models.entry import ModelEntry, Published
-from convolens.models.gaussian import with_gaussian_weights
 from convolens.models.side import Window, side_after
+from convolens.nn.initial import drawn_once, gaussian_weights
 from convolens.nn.lrn import LocalResponseNorm
 
 WINDOWS = (
@@ -95,7 +95,7 @@ def zfnet(
             )
         )
 
-    return with_gaussian_weights(build, weight_std)
+    return drawn_once(build, gaussian_weights(weight_std))
 
 
 _FIGURE = "Zeiler and Fergus (2013), figure 3"

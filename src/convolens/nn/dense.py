@@ -1,4 +1,8 @@
-"""Dense blocks, in which every layer reads what all layers before it gave, and transitions."""
+"""Dense blocks, in which every layer reads what all layers before it gave, and transitions.
+
+They are described for pictures (N, C, H, W); with `num_dimensions` 1 or 3, a 3×3 window has 3 or
+3×3×3 numbers, and so on.
+"""
 
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -9,7 +13,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from convolens.errors import ConfigError
-from convolens.nn.he import he_conv
+from convolens.nn.dimensions import BatchNorm, layers_for
+from convolens.nn.initial import he_conv
 
 
 class DenseLayer(nn.Sequential):
@@ -24,6 +29,7 @@ class DenseLayer(nn.Sequential):
         growth_rate: k.
         bottleneck: channels between the two convolutions, in k; 0 leaves the first one out.
         dropout: probability of dropping a value after each convolution.
+        num_dimensions: spatial axes of x: 1 for signals, 2 for pictures, 3 for volumes.
     Shape: x (N, in_channels, H, W) -> (N, growth_rate, H, W)
     Example:
         >>> [name for name, _ in DenseLayer(64, 32).named_children()]
@@ -31,19 +37,29 @@ class DenseLayer(nn.Sequential):
     """
 
     def __init__(
-        self, in_channels: int, growth_rate: int, *, bottleneck: int = 4, dropout: float = 0.0
+        self,
+        in_channels: int,
+        growth_rate: int,
+        *,
+        bottleneck: int = 4,
+        dropout: float = 0.0,
+        num_dimensions: int = 2,
     ) -> None:
         _check(in_channels=in_channels, growth_rate=growth_rate)
+        batch_norm = layers_for(num_dimensions).batch_norm
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         filters_by_side = {1: bottleneck * growth_rate, 3: growth_rate}
         if bottleneck == 0:
             del filters_by_side[1]
         channels = in_channels
         for number, (side, filters) in enumerate(filters_by_side.items(), 1):
-            layers[f"norm{number}"] = nn.BatchNorm2d(channels)
+            layers[f"norm{number}"] = batch_norm(channels)
             layers[f"relu{number}"] = nn.ReLU()
             layers[f"conv{number}"] = he_conv(
-                channels, filters, side, padding=side // 2, bias=False
+                *(channels, filters, side),
+                padding=side // 2,
+                bias=False,
+                num_dimensions=num_dimensions,
             )
             if dropout:
                 layers[f"dropout{number}"] = nn.Dropout(dropout)
@@ -64,6 +80,7 @@ class DenseBlock(nn.Module):
         dropout: probability of dropping a value after each convolution.
         memory_efficient: in training, keep only the x_i and compute each layer again on the way
             back: memory that grows with L rather than L², for about a third more time.
+        num_dimensions: spatial axes of x₀: 1 for signals, 2 for pictures, 3 for volumes.
     Shape: x₀ (N, in_channels, H, W) -> (N, out_channels, H, W); out_channels = in_channels + L·k
         is an attribute.
     Raises:
@@ -82,6 +99,7 @@ class DenseBlock(nn.Module):
         bottleneck: int = 4,
         dropout: float = 0.0,
         memory_efficient: bool = False,
+        num_dimensions: int = 2,
     ) -> None:
         super().__init__()
         _check(num_layers=num_layers, in_channels=in_channels, growth_rate=growth_rate)
@@ -89,7 +107,11 @@ class DenseBlock(nn.Module):
         self.out_channels = in_channels + num_layers * growth_rate
         for i in range(num_layers):
             layer = DenseLayer(
-                in_channels + i * growth_rate, growth_rate, bottleneck=bottleneck, dropout=dropout
+                in_channels + i * growth_rate,
+                growth_rate,
+                bottleneck=bottleneck,
+                dropout=dropout,
+                num_dimensions=num_dimensions,
             )
             self.add_module(f"denselayer{i + 1}", layer)
 
@@ -111,6 +133,7 @@ class Transition(nn.Sequential):
         in_channels: m, channels of the block before.
         out_channels: floor(θ·m), where θ is the compression.
         dropout: probability of dropping a value after the convolution.
+        num_dimensions: spatial axes of x: 1 for signals, 2 for pictures, 3 for volumes.
     Shape: x (N, in_channels, H, W) -> (N, out_channels, H', W'), H' = floor(H / 2)
     Deviates: ReLU after the batch norm, which the paper leaves out of the sentence but its
         authors' code has.
@@ -119,16 +142,24 @@ class Transition(nn.Sequential):
         torch.Size([1, 128, 28, 28])
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        dropout: float = 0.0,
+        num_dimensions: int = 2,
+    ) -> None:
         _check(in_channels=in_channels, out_channels=out_channels)
+        kinds = layers_for(num_dimensions)
         layers = OrderedDict[str, nn.Module](
-            norm=nn.BatchNorm2d(in_channels),
+            norm=kinds.batch_norm(in_channels),
             relu=nn.ReLU(),
-            conv=he_conv(in_channels, out_channels, 1, bias=False),
+            conv=he_conv(in_channels, out_channels, 1, bias=False, num_dimensions=num_dimensions),
         )
         if dropout:
             layers["dropout"] = nn.Dropout(dropout)
-        layers["pool"] = nn.AvgPool2d(2)
+        layers["pool"] = kinds.avg_pool(2)
         super().__init__(layers)
 
 
@@ -157,7 +188,7 @@ def _forgetful(layer: nn.Module, volumes: list[Tensor]) -> Tensor:
 @contextmanager
 def _without_running_statistics(layer: nn.Module) -> Iterator[None]:
     """The batch was counted on the way forward, and must not count twice."""
-    norms = [m for m in layer.modules() if isinstance(m, nn.BatchNorm2d)]
+    norms = [m for m in layer.modules() if isinstance(m, BatchNorm)]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
         norm.momentum, norm.num_batches_tracked = 0.0, None

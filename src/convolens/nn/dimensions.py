@@ -7,6 +7,8 @@ from torch import nn
 from convolens.errors import ShapeError
 
 Kind = type[nn.Module]
+Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
+BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +81,8 @@ def layers_for(num_dimensions: int) -> Dimensions:
     Raises:
         ShapeError: when it is not 1, 2 or 3.
     Example:
-        >>> layers_for(1).conv.__name__
-        'Conv1d'
+        >>> layers_for(1).conv(3, 8, 5)
+        Conv1d(3, 8, kernel_size=(5,), stride=(1,))
     """
     if num_dimensions not in DIMENSIONS:
         raise ShapeError(

@@ -1,12 +1,14 @@
 """The Inception module: four views of one volume, side by side."""
 
 from collections import OrderedDict
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from convolens.errors import ConfigError
-from convolens.nn.he import he_conv
+from convolens.nn.dimensions import layers_for
+from convolens.nn.initial import he_conv
 
 
 class Inception(nn.Module):
@@ -28,6 +30,8 @@ class Inception(nn.Module):
             in_channels.
         naive: figure 2(a) rather than 2(b).
         norm: batch norm between each convolution, then without bias, and its ReLU.
+        num_dimensions: spatial axes of x: 1 for signals, 2 for pictures, 3 for volumes, whose
+            windows have 3 or 3×3×3 numbers where those of pictures have 3×3, and so on.
     Shape: x (N, in_channels, H, W) -> (N, out_channels, H, W); out_channels = ch1x1 + ch3x3 + ch5x5
         + (in_channels where naive, else pool_proj) is an attribute.
     Raises:
@@ -50,6 +54,7 @@ class Inception(nn.Module):
         *,
         naive: bool = False,
         norm: bool = False,
+        num_dimensions: int = 2,
     ) -> None:
         super().__init__()
         counts = {"in_channels": in_channels, "ch1x1": ch1x1, "ch3x3": ch3x3, "ch5x5": ch5x5}
@@ -62,30 +67,29 @@ class Inception(nn.Module):
         for name, value in counts.items():
             if value < 1:
                 raise ConfigError(f"Inception: {name} must be at least 1, received {value}")
-        pool = nn.MaxPool2d(3, stride=1, padding=1)
+        pool = layers_for(num_dimensions).max_pool(3, stride=1, padding=1)
+        branch = partial(conv_relu, norm=norm, num_dimensions=num_dimensions)
         self.out_channels = ch1x1 + ch3x3 + ch5x5 + (in_channels if naive else pool_proj)
-        self.branch1x1 = conv_relu(in_channels, ch1x1, 1, norm=norm)
+        self.branch1x1 = branch(in_channels, ch1x1, 1)
         if naive:
-            self.branch3x3 = conv_relu(in_channels, ch3x3, 3, padding=1, norm=norm)
-            self.branch5x5 = conv_relu(in_channels, ch5x5, 5, padding=2, norm=norm)
+            self.branch3x3 = branch(in_channels, ch3x3, 3, padding=1)
+            self.branch5x5 = branch(in_channels, ch5x5, 5, padding=2)
             self.branch_pool = nn.Sequential(OrderedDict(pool=pool))
             return
         self.branch3x3 = nn.Sequential(
             OrderedDict(
-                reduce=conv_relu(in_channels, ch3x3_reduce, 1, norm=norm),
-                conv=conv_relu(ch3x3_reduce, ch3x3, 3, padding=1, norm=norm),
+                reduce=branch(in_channels, ch3x3_reduce, 1),
+                conv=branch(ch3x3_reduce, ch3x3, 3, padding=1),
             )
         )
         self.branch5x5 = nn.Sequential(
             OrderedDict(
-                reduce=conv_relu(in_channels, ch5x5_reduce, 1, norm=norm),
-                conv=conv_relu(ch5x5_reduce, ch5x5, 5, padding=2, norm=norm),
+                reduce=branch(in_channels, ch5x5_reduce, 1),
+                conv=branch(ch5x5_reduce, ch5x5, 5, padding=2),
             )
         )
         self.branch_pool = nn.Sequential(
-            OrderedDict[str, nn.Module](
-                pool=pool, project=conv_relu(in_channels, pool_proj, 1, norm=norm)
-            )
+            OrderedDict[str, nn.Module](pool=pool, project=branch(in_channels, pool_proj, 1))
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -101,6 +105,7 @@ def conv_relu(
     stride: int = 1,
     padding: int = 0,
     norm: bool = False,
+    num_dimensions: int = 2,
 ) -> nn.Sequential:
     """A convolution and ReLU, with batch norm between them, and then no bias, where `norm` is set.
 
@@ -111,10 +116,16 @@ def conv_relu(
     """
     layers = OrderedDict[str, nn.Module](
         conv=he_conv(
-            in_channels, filters, kernel_size, stride=stride, padding=padding, bias=not norm
+            in_channels,
+            filters,
+            kernel_size,
+            stride=stride,
+            padding=padding,
+            bias=not norm,
+            num_dimensions=num_dimensions,
         )
     )
     if norm:
-        layers["norm"] = nn.BatchNorm2d(filters)
+        layers["norm"] = layers_for(num_dimensions).batch_norm(filters)
     layers["relu"] = nn.ReLU()
     return nn.Sequential(layers)

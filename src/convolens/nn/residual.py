@@ -1,15 +1,17 @@
 """Residual blocks: f(x) + x, with two 3×3 convolutions or with a 3×3 between two 1×1.
 
 Source: He, Zhang, Ren, Sun (2015), Deep residual learning for image recognition,
-arXiv:1512.03385, sections 3 and 4.1.
+arXiv:1512.03385, sections 3 and 4.1. They are described for pictures (N, C, H, W); with
+`num_dimensions` 1 or 3, a 3×3 window has 3 or 3×3×3 numbers, and so on.
 """
 
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convolens.errors import ConfigError
+from convolens.nn.dimensions import BatchNorm, Convolution, layers_for
 
 Shortcut = Literal["projection", "identity", "none"]
 StrideAt = Literal["3x3", "1x1"]
@@ -23,6 +25,7 @@ class ZeroPadShortcut(nn.Module):
         in_channels: channels of the input.
         out_channels: channels of the output; at least in_channels.
         stride: the step from one pixel to the next [px].
+        num_dimensions: spatial axes of x: 1 for signals, 2 for pictures, 3 for volumes.
     Shape: x (N, in_channels, H, W) -> (N, out_channels, ceil(H / stride), ceil(W / stride))
     Raises:
         ConfigError: when there are fewer output channels than input channels.
@@ -32,7 +35,9 @@ class ZeroPadShortcut(nn.Module):
         256.0
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, *, stride: int = 1, num_dimensions: int = 2
+    ) -> None:
         super().__init__()
         if out_channels < in_channels:
             raise ConfigError(
@@ -41,16 +46,21 @@ class ZeroPadShortcut(nn.Module):
                 'Use shortcut="projection".',
             )
         self.in_channels, self.out_channels, self.stride = in_channels, out_channels, stride
+        self.num_dimensions = num_dimensions
 
     def forward(self, x: Tensor) -> Tensor:
         added = self.out_channels - self.in_channels
-        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, added))
+        every = slice(None, None, self.stride)
+        read = x[:, :, *[every] * self.num_dimensions]
+        return F.pad(read, (*[0, 0] * self.num_dimensions, 0, added))
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, stride={self.stride}"
 
 
-def _shortcut(kind: Shortcut, in_channels: int, out_channels: int, stride: int) -> nn.Module | None:
+def _shortcut(
+    kind: Shortcut, in_channels: int, out_channels: int, stride: int, num_dimensions: int
+) -> nn.Module | None:
     """What takes x to the block's output shape; None where x has it or nothing is added."""
     if kind not in get_args(Shortcut):
         known = ", ".join(get_args(Shortcut))
@@ -58,15 +68,25 @@ def _shortcut(kind: Shortcut, in_channels: int, out_channels: int, stride: int) 
     if kind == "none" or (in_channels == out_channels and stride == 1):
         return None
     if kind == "identity":
-        return ZeroPadShortcut(in_channels, out_channels, stride=stride)
+        return ZeroPadShortcut(
+            in_channels, out_channels, stride=stride, num_dimensions=num_dimensions
+        )
     return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False),
-        nn.BatchNorm2d(out_channels),
+        _conv(num_dimensions, in_channels, out_channels, 1, stride),
+        _norm(num_dimensions, out_channels),
     )
 
 
-def _conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
+def _conv(
+    num_dimensions: int, in_channels: int, out_channels: int, side: int, stride: int = 1
+) -> Convolution:
+    conv = layers_for(num_dimensions).conv
+    made = conv(in_channels, out_channels, side, stride=stride, padding=side // 2, bias=False)
+    return cast("Convolution", made)
+
+
+def _norm(num_dimensions: int, channels: int) -> BatchNorm:
+    return cast("BatchNorm", layers_for(num_dimensions).batch_norm(channels))
 
 
 class BasicBlock(nn.Module):
@@ -80,6 +100,7 @@ class BasicBlock(nn.Module):
         shortcut: where the shapes differ, "projection" is a 1×1 convolution with batch norm
             (option B of the paper) and "identity" pads with zeros (option A); where they do not,
             both add x itself. "none" adds nothing, which leaves a plain network.
+        num_dimensions: spatial axes of x: 1 for signals, 2 for pictures, 3 for volumes.
     Shape: x (N, in_channels, H, W) -> (N, channels, ceil(H / stride), ceil(W / stride))
     Raises:
         ConfigError: when the shortcut is not known or cannot be.
@@ -96,14 +117,15 @@ class BasicBlock(nn.Module):
         *,
         stride: int = 1,
         shortcut: Shortcut = "projection",
+        num_dimensions: int = 2,
     ) -> None:
         super().__init__()
-        self.conv1 = _conv3x3(in_channels, channels, stride)
-        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv1 = _conv(num_dimensions, in_channels, channels, 3, stride)
+        self.bn1 = _norm(num_dimensions, channels)
         self.relu = nn.ReLU(inplace=True)
-        self.conv2 = _conv3x3(channels, channels)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.downsample = _shortcut(shortcut, in_channels, channels, stride)
+        self.conv2 = _conv(num_dimensions, channels, channels, 3)
+        self.bn2 = _norm(num_dimensions, channels)
+        self.downsample = _shortcut(shortcut, in_channels, channels, stride, num_dimensions)
         self.adds = shortcut != "none"
         self.out_channels = channels
 
@@ -133,6 +155,7 @@ class Bottleneck(nn.Module):
         shortcut: as of `BasicBlock`.
         stride_at: the convolution with the stride, "3x3" or, as in the paper, the first "1x1",
             which computes less and leaves three of four pixels unread.
+        num_dimensions: spatial axes of x: 1 for signals, 2 for pictures, 3 for volumes.
     Shape: x (N, in_channels, H, W) -> (N, out_channels, ceil(H / stride), ceil(W / stride))
     Raises:
         ConfigError: when the shortcut or the stride's place is not known or cannot be.
@@ -150,20 +173,21 @@ class Bottleneck(nn.Module):
         stride: int = 1,
         shortcut: Shortcut = "projection",
         stride_at: StrideAt = "3x3",
+        num_dimensions: int = 2,
     ) -> None:
         super().__init__()
         if stride_at not in get_args(StrideAt):
             known = ", ".join(get_args(StrideAt))
             raise ConfigError(f"stride_at must be one of {known}, received {stride_at!r}")
         first, second = (stride, 1) if stride_at == "1x1" else (1, stride)
-        self.conv1 = nn.Conv2d(in_channels, channels, 1, stride=first, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = _conv3x3(channels, channels, second)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.conv3 = nn.Conv2d(channels, out_channels, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(out_channels)
+        self.conv1 = _conv(num_dimensions, in_channels, channels, 1, first)
+        self.bn1 = _norm(num_dimensions, channels)
+        self.conv2 = _conv(num_dimensions, channels, channels, 3, second)
+        self.bn2 = _norm(num_dimensions, channels)
+        self.conv3 = _conv(num_dimensions, channels, out_channels, 1)
+        self.bn3 = _norm(num_dimensions, out_channels)
         self.relu = nn.ReLU(inplace=True)
-        self.downsample = _shortcut(shortcut, in_channels, out_channels, stride)
+        self.downsample = _shortcut(shortcut, in_channels, out_channels, stride, num_dimensions)
         self.adds = shortcut != "none"
         self.out_channels = out_channels
 

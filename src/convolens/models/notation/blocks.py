@@ -80,59 +80,80 @@ class Residual(nn.Sequential):
 
 def inception(layer: Layer, site: Site) -> Built:
     """GoogLeNet's module; "naive" without reductions, "bn" with batch norm."""
-    _picture(site)
+    axes = _axes(site)
     norm = "bn" in layer.flags
     if "naive" in layer.flags:
         ch1x1, ch3x3, ch5x5 = cast("tuple[int, int, int]", layer.numbers)
-        block = Inception(site.channels, ch1x1, 1, ch3x3, 1, ch5x5, 1, naive=True, norm=norm)
+        block = Inception(
+            site.channels, ch1x1, 1, ch3x3, 1, ch5x5, 1, naive=True, norm=norm, num_dimensions=axes
+        )
     else:
         ch1x1, (reduce3, ch3x3), (reduce5, ch5x5), pooled = cast(
             "tuple[int, tuple[int, int], tuple[int, int], int]", layer.numbers
         )
-        block = Inception(site.channels, ch1x1, reduce3, ch3x3, reduce5, ch5x5, pooled, norm=norm)
+        block = Inception(
+            site.channels,
+            ch1x1,
+            reduce3,
+            ch3x3,
+            reduce5,
+            ch5x5,
+            pooled,
+            norm=norm,
+            num_dimensions=axes,
+        )
     return block, (block.out_channels, *site.sizes)
 
 
 def residual(layer: Layer, site: Site) -> Built:
     """Two 3×3 convolutions and a shortcut."""
-    _picture(site)
+    axes = _axes(site)
     filters, stride = cast("int", layer.numbers[0]), _stride(layer)
-    block = BasicBlock(site.channels, filters, stride=stride, shortcut=_shortcut(layer))
+    block = BasicBlock(
+        site.channels, filters, stride=stride, shortcut=_shortcut(layer), num_dimensions=axes
+    )
     return block, (filters, *(-(-size // stride) for size in site.sizes))
 
 
 def bottleneck(layer: Layer, site: Site) -> Built:
     """A 1×1, a 3×3 and a 1×1 convolution and a shortcut."""
-    _picture(site)
+    axes = _axes(site)
     (filters, out_channels), stride = cast("tuple[int, int]", layer.numbers[0]), _stride(layer)
     block = Bottleneck(
-        site.channels, filters, out_channels, stride=stride, shortcut=_shortcut(layer)
+        site.channels,
+        filters,
+        out_channels,
+        stride=stride,
+        shortcut=_shortcut(layer),
+        num_dimensions=axes,
     )
     return block, (out_channels, *(-(-size // stride) for size in site.sizes))
 
 
 def dense(layer: Layer, site: Site) -> Built:
     """A dense block of so many layers, each of which adds k channels."""
-    _picture(site)
+    axes = _axes(site)
     block = DenseBlock(
         cast("int", layer.numbers[0]),
         site.channels,
         layer.growth or 1,
         bottleneck=0 if "nobottleneck" in layer.flags else 4,
+        num_dimensions=axes,
     )
     return block, (block.out_channels, *site.sizes)
 
 
 def transition(layer: Layer, site: Site) -> Built:
     """DenseNet's compression and 2×2 average pooling."""
-    _picture(site)
+    axes = _axes(site)
     compression = layer.numbers[0] if layer.numbers else 0.5
     channels = int(site.channels * cast("float", compression))
     if channels < 1:
         raise ShapeError(f"{compression} of {site.channels} channels leaves none")
     if min(site.sizes) < 2:
         raise ShapeError(f"a window of 2 px does not fit into {min(site.sizes)} px")
-    return Transition(site.channels, channels), (channels, *(size // 2 for size in site.sizes))
+    block = Transition(site.channels, channels, num_dimensions=axes)
+    return block, (channels, *(size // 2 for size in site.sizes))
 
 
 BLOCKS: Mapping[str, Maker] = {
@@ -144,14 +165,16 @@ BLOCKS: Mapping[str, Maker] = {
 }
 
 
-def _picture(site: Site) -> None:
-    if len(site.sizes) != 2:
-        raise ShapeError(f"it reads a picture of two axes and gets {len(site.sizes)}")
+def _axes(site: Site) -> int:
+    """How many axes there are besides the channels."""
+    if not site.sizes:
+        raise ShapeError(f"it reads a volume and gets {site.channels} numbers")
+    return len(site.sizes)
 
 
 def _stride(layer: Layer) -> int:
     if len(layer.stride) > 1:
-        raise ShapeError("its stride is one number for both axes")
+        raise ShapeError("its stride is one number for all axes")
     return layer.stride[0] if layer.stride else 1
 
 

@@ -9,7 +9,7 @@ from torch.nn.modules.conv import _ConvNd
 from convolens.models.notation.tree import Layer
 from convolens.nn.bilinear import BilinearUpsample
 from convolens.nn.dense import DenseBlock, DenseLayer, Transition
-from convolens.nn.dimensions import DIMENSIONS
+from convolens.nn.dimensions import DIMENSIONS, BatchNorm, Convolution
 from convolens.nn.inception import Inception
 from convolens.nn.lrn import LocalResponseNorm
 from convolens.nn.maxout import Maxout
@@ -173,8 +173,8 @@ def _bilinear(module: BilinearUpsample) -> Layer:
 
 
 def _inception(module: Inception) -> Layer:
-    convs = [m.out_channels for m in module.modules() if isinstance(m, nn.Conv2d)]
-    flags = ("bn",) if any(isinstance(m, nn.BatchNorm2d) for m in module.modules()) else ()
+    convs = [m.out_channels for m in module.modules() if isinstance(m, Convolution)]
+    flags = ("bn",) if any(isinstance(m, BatchNorm) for m in module.modules()) else ()
     if len(convs) == 3:
         return Layer(word="inception", numbers=tuple(convs), flags=("naive", *flags))
     ch1x1, reduce3, ch3x3, reduce5, ch5x5, pooled = convs
@@ -206,7 +206,7 @@ def _residual(module: BasicBlock | Bottleneck) -> Layer:
 
 def _dense(module: DenseBlock) -> Layer:
     layers = [layer for layer in module.children() if isinstance(layer, DenseLayer)]
-    convs = [m for m in layers[0].modules() if isinstance(m, nn.Conv2d)]
+    convs = [m for m in layers[0].modules() if isinstance(m, Convolution)]
     growth = convs[-1].out_channels
     if len(convs) == 2 and convs[0].out_channels != 4 * growth:
         raise NoWordError(f"bottleneck={convs[0].out_channels / growth:g}")
@@ -221,7 +221,7 @@ def _dense(module: DenseBlock) -> Layer:
 
 
 def _transition(module: Transition) -> Layer:
-    conv = next(m for m in module.modules() if isinstance(m, nn.Conv2d))
+    conv = next(m for m in module.modules() if isinstance(m, Convolution))
     if any(isinstance(m, nn.Dropout) for m in module.modules()):
         raise NoWordError("dropout")
     before, after = conv.in_channels, conv.out_channels
