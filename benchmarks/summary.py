@@ -1,12 +1,13 @@
 """Time and memory of every number of a network: convolens, torchinfo and TorchLens side by side.
 
-    python benchmarks/summary.py [--repeats N]
+    python benchmarks/summary.py [--rounds N] [--repeats N] [--networks NAME ...] [--tools NAME ...]
 
 Each measurement is a process of its own that has imported everything: it builds the network and
-summarizes it, once for the memory and then N times for the time. Times are medians, in the
-process's own CPU seconds, which other processes disturb less than the clock does. Memory is how far
-the process grew (VmHWM). torchinfo and TorchLens come from the package index:
-`pip install torchinfo torchlens`.
+summarizes it, once for the memory and then --repeats times for the time. The tools take turns, so
+that a machine that is busy for a while is busy for all of them: --rounds says how often each has
+its turn. Times are medians over all turns, in the process's own CPU seconds, which other processes
+disturb less than the clock does. Memory is how far the process grew (VmHWM). torchinfo and
+TorchLens come from the package index: `pip install torchinfo torchlens`.
 """
 
 import argparse
@@ -15,8 +16,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 NETWORKS = ("vgg16", "resnet50", "densenet121")
 INPUT = (3, 224, 224)
@@ -60,7 +62,7 @@ def status(field: str) -> int:
     raise KeyError(field)
 
 
-def measure(tool: str, name: str, repeats: int) -> dict[str, float]:
+def measure(tool: str, name: str, repeats: int) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(1)
@@ -77,12 +79,51 @@ def measure(tool: str, name: str, repeats: int) -> dict[str, float]:
         start = time.process_time()
         run()
         times.append(time.process_time() - start)
-    return {"first": first, "median": statistics.median(times), "bytes": grown}
+    return {"first": first, "times": times, "bytes": grown}
+
+
+def turn(tool: str, name: str, repeats: int) -> dict[str, Any] | None:
+    """One measurement in a process of its own; None, with a line, where it fails."""
+    command = [sys.executable, "-W", "ignore", __file__, "--one", tool, name]
+    done = subprocess.run(
+        [*command, "--repeats", str(repeats)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        print(f"{name:<12} {tool:<10} {done.stderr.strip().splitlines()[-1]}")
+        return None
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def compare(name: str, tools: Sequence[str], rounds: int, repeats: int) -> None:
+    """Prints a line for each tool."""
+    turns: dict[str, list[dict[str, Any]]] = {tool: [] for tool in tools}
+    for _ in range(rounds):
+        for tool, found in turns.items():
+            measured = turn(tool, name, repeats)
+            if measured is not None:
+                found.append(measured)
+    ours = 0.0
+    for tool, found in turns.items():
+        if not found:
+            continue
+        median = statistics.median(time for one in found for time in one["times"])
+        first = statistics.median(one["first"] for one in found)
+        grown = statistics.median(one["bytes"] for one in found)
+        ours = ours or median
+        print(
+            f"{name:<12} {tool:<10} {median * 1e3:11.1f} {first * 1e3:10.1f} "
+            f"{grown / 2**20:12.1f}  {median / ours:.1f}×",
+            flush=True,
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--networks", nargs="+", default=NETWORKS, metavar="NAME")
+    parser.add_argument("--tools", nargs="+", default=tuple(TOOLS), choices=tuple(TOOLS))
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one is not None:
@@ -91,23 +132,8 @@ def main() -> None:
     print(
         f"{'':<12} {'tool':<10} {'median [ms]':>11} {'first [ms]':>10} {'memory [MiB]':>12}  ratio"
     )
-    for name in NETWORKS:
-        ours = 0.0
-        for tool in TOOLS:
-            command = [sys.executable, "-W", "ignore", __file__, "--one", tool, name]
-            done = subprocess.run(
-                [*command, "--repeats", str(options.repeats)], capture_output=True, text=True
-            )
-            if done.returncode:
-                print(f"{name:<12} {tool:<10} {done.stderr.strip().splitlines()[-1]}")
-                continue
-            found = json.loads(done.stdout.splitlines()[-1])
-            ours = ours or found["median"]
-            print(
-                f"{name:<12} {tool:<10} {found['median'] * 1e3:11.1f} {found['first'] * 1e3:10.1f} "
-                f"{found['bytes'] / 2**20:12.1f}  {found['median'] / ours:.1f}×",
-                flush=True,
-            )
+    for name in options.networks:
+        compare(name, options.tools, options.rounds, options.repeats)
 
 
 if __name__ == "__main__":

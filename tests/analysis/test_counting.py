@@ -195,6 +195,18 @@ def test_whole_numbers_cost_nothing() -> None:
     assert graph.totals.flops == 0
 
 
+class Splitting(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = torch.unsafe_split(x, 2, 1)
+        third, fourth = torch.unsafe_split_with_sizes(x, (1, 3), 1)
+        return torch.cat((first, second, third, fourth), 1)
+
+
+def test_splitting_costs_nothing() -> None:
+    graph = summarize(Splitting(), (4, 5))
+    assert (graph.totals.flops, graph.uncounted) == (0, ())
+
+
 def test_what_is_not_known_is_listed_with_its_place() -> None:
     net = nn.Sequential(nn.Identity(), Calls(lambda _, x: torch.special.erfcx(torch.erfinv(x))))
     graph = summarize(net, (5,), batch=2)

@@ -146,6 +146,33 @@ def test_sums_and_concatenations(x: Tensor, data: st.DataObject) -> None:
     assert check(aten.stack.default, [x.contiguous(), x.contiguous()], axis)
 
 
+LAYOUTS = {
+    "plain": torch.rand(2, 3, 4, 5),
+    "last": torch.rand(2, 3, 4, 5).contiguous(memory_format=torch.channels_last),
+    "last 3d": torch.rand(2, 3, 4, 5, 6).contiguous(memory_format=torch.channels_last_3d),
+    "signals": torch.rand(2, 3, 7),
+    "numbers": torch.rand(4, 3),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norm_keeps_the_layout(layout: str, training: bool) -> None:
+    x, func = LAYOUTS[layout], aten.native_batch_norm.default
+    statistics = (torch.zeros(3), torch.ones(3))
+    assert check(func, x, torch.ones(3), None, *statistics, training, 0.1, 1e-5)
+    _, mean, deviation = func(x, torch.ones(3), None, *statistics, training, 0.1, 1e-5)
+    back = aten.native_batch_norm_backward.default
+    for grad in (torch.rand(x.shape), torch.rand_like(x)):
+        given = (grad, x, torch.ones(3), *statistics, mean, deviation, training, 1e-5)
+        assert check(back, *given, [True, True, True])
+
+
+def test_counters_are_counted_up() -> None:
+    assert check(aten.add_.Tensor, torch.tensor(3), 1)
+    assert not check(aten.add_.Tensor, torch.tensor([1.0]), torch.tensor([2]))
+
+
 X, CHANNELS = torch.rand(2, 3, 4, 4), (None, None, torch.zeros(3), torch.ones(3))
 CASES = [
     (aten.native_batch_norm.default, (X, *CHANNELS, False, 0.1, 1e-5)),

@@ -172,3 +172,26 @@ def test_the_training_peak_is_within_five_per_cent_of_real_steps(
     measured = json.loads(done.stdout.splitlines()[-1])["allocated"]
     graph = by_word(word, (3, side, side), batch=batch, optimizer=optimizer)
     assert graph.totals.training_peak_bytes == pytest.approx(measured, rel=0.05)
+
+
+class GeneralizedRCNNTransform(nn.Module):
+    """Stands for torchvision's, which is known by its name."""
+
+    def forward(self, pictures: list[Tensor]) -> Tensor:
+        return torch.stack(pictures)
+
+
+class Detector(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.transform, self.conv = GeneralizedRCNNTransform(), nn.Conv2d(3, 4, 3)
+
+    def forward(self, pictures: list[Tensor]) -> Tensor:
+        return self.conv(self.transform(pictures))
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_list_of_pictures_has_channels_too(batch: int) -> None:
+    graph = summarize(Detector(), (3, 32, 24), batch=batch)
+    assert graph.inputs == ((batch, 3, 32, 24),)
+    assert graph.by_name["conv"].output == (4, 30, 22)

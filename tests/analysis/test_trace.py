@@ -1,6 +1,7 @@
 """What is called, recorded and remembered."""
 
 from collections import namedtuple
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -288,3 +289,57 @@ def test_outputs_without_gradient_and_errors_on_the_way_back() -> None:
     assert graph.totals.macs == 16
     assert graph.notes == ("memory of training is not known: no way back",)
     assert summarize(nn.Sequential(nn.Flatten()), (4,)).totals.saved_bytes == 0
+
+
+def through_a_view_of_all(conv: nn.Module, x: Tensor) -> Tensor:
+    y = conv(x)
+    y.view(-1).mul_(2.0)
+    return y + 1
+
+
+def through_a_slice_of_all(conv: nn.Module, x: Tensor) -> Tensor:
+    y = conv(x)
+    y[:].mul_(2.0)
+    return y + 1
+
+
+def under_a_view(conv: nn.Module, x: Tensor) -> Tensor:
+    y = conv(x)
+    part = y[:, :1]
+    y.mul_(2.0)
+    return part + 1
+
+
+def into_the_input(conv: nn.Module, x: Tensor) -> Tensor:
+    x[:, 0].mul_(2.0)
+    return conv(x)
+
+
+class Writing(nn.Module):
+    def __init__(self, run: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.conv, self.run = nn.Conv2d(3, 4, 3), run
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.run(self.conv, x)
+
+
+@pytest.mark.parametrize(
+    "run", [through_a_view_of_all, through_a_slice_of_all, under_a_view, into_the_input]
+)
+def test_what_is_read_after_a_write_depends_on_it(run: Callable[..., Tensor]) -> None:
+    trace = summarize(Writing(run), (3, 8, 8)).trace
+    makers = {value: operation for operation in trace.operations for value in operation.outputs}
+    reached, todo = set(), list(trace.outputs)
+    while todo:
+        operation = makers.get(todo.pop())
+        if operation is not None:
+            reached.add(operation.name)
+            todo.extend(operation.inputs)
+    assert {"aten.mul_", "aten.convolution"} <= reached
+
+
+def test_a_write_without_views_needs_no_joining() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.Flatten())
+    names = [operation.name for operation in summarize(net, (3, 8, 8)).trace.operations]
+    assert names == ["aten.convolution", "aten.relu_", "aten.view"]

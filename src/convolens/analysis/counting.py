@@ -237,8 +237,8 @@ PER_INPUT: dict[str, int] = {
 
 _MOVING = """
     view reshape _unsafe_view _reshape_alias t transpose permute unsqueeze squeeze expand detach
-    alias slice select narrow split split_with_sizes unsafe_split unbind unfold as_strided diagonal
-    cat stack
+    alias slice select narrow split split_with_sizes unsafe_split
+    unsafe_split_with_sizes unbind unfold as_strided diagonal cat stack
     repeat repeat_interleave flip roll rot90 clone copy _to_copy to lift lift_fresh lift_fresh_copy
     fill zero empty empty_like new_empty empty_strided new_empty_strided zeros zeros_like new_zeros
     ones ones_like new_ones full full_like new_full arange linspace eye scalar_tensor rand

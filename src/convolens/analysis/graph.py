@@ -8,6 +8,9 @@ import torch
 
 Kind = Literal["input", "parameter", "buffer", "constant", "result"]
 
+# Values and operations are never changed. They are not frozen, because Python takes three times as
+# long to make what is frozen, and a pass makes thousands.
+
 
 @dataclass(frozen=True, slots=True)
 class Ref:
@@ -16,7 +19,7 @@ class Ref:
     value: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Value:
     """A tensor of the pass; one that is overwritten in place counts as a new value.
 
@@ -35,7 +38,7 @@ class Value:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Operation:
     """One operation as PyTorch dispatched it.
 

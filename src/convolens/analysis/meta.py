@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from convolens.analysis.meta_elementwise import ELEMENTWISE
-from convolens.analysis.meta_windows import WINDOWS
+from convolens.analysis.meta_windows import WINDOWS, laid_out
 from convolens.analysis.meta_windows import new as _new
 
 aten = torch.ops.aten
@@ -26,23 +26,25 @@ def _is_plain(*tensors: Any) -> bool:
 def _batch_norm(
     x: Tensor, weight: Any, bias: Any, mean: Any, _: Any, training: bool, *__: Any
 ) -> Any:
-    if not _is_plain(x) or x.dim() < 2:
+    result = laid_out(x.shape, x.dtype, x) if x.is_meta and x.dim() > 1 else NotImplemented
+    if result is NotImplemented:
         return NotImplemented
     for name, given in (("running_mean", mean), ("weight", weight), ("bias", bias)):
         if given is not None and given.numel() != x.shape[1]:
             raise RuntimeError(f"{name} should contain {x.shape[1]} elements not {given.numel()}")
     statistics = x.shape[1] if training else 0
     dtype = torch.float32 if x.dtype in HALVES else x.dtype
-    return _new(x.shape, x.dtype), _new(statistics, dtype), _new(statistics, dtype)
+    return result, _new(statistics, dtype), _new(statistics, dtype)
 
 
 def _batch_norm_backward(grad: Tensor, x: Tensor, weight: Any, *rest: Any) -> Any:
-    if not _is_plain(grad, x):
+    gradient = laid_out(x.shape, x.dtype, x) if grad.is_meta and x.is_meta else NotImplemented
+    if gradient is NotImplemented:
         return NotImplemented
     wanted = rest[-1]
     dtype = x.dtype if weight is None else weight.dtype
     return (
-        _new(x.shape, x.dtype) if wanted[0] else None,
+        gradient if wanted[0] else None,
         _new(x.shape[1], dtype) if wanted[1] else None,
         _new(x.shape[1], dtype) if wanted[2] else None,
     )

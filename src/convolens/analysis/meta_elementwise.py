@@ -112,6 +112,12 @@ def _binary_in_place(a: Any, b: Any, **_: Any) -> Any:
     return a if fits else NotImplemented
 
 
+def _counted_up(a: Any, b: Any, **options: Any) -> Any:
+    """`add_`, also of whole numbers: batch norms count their batches so."""
+    is_count = isinstance(a, Tensor) and a.dtype == torch.int64 and type(b) is int and a.is_meta
+    return a if is_count else _binary_in_place(a, b, **options)
+
+
 def _comparison(a: Any, b: Any) -> Any:
     result = _binary(a, b)
     return NotImplemented if result is NotImplemented else like(result, torch.bool)
@@ -183,6 +189,7 @@ ELEMENTWISE: dict[Any, Rule] = {
     **_all_overloads("clone empty_like zeros_like ones_like", _made_alike, "default"),
     **_all_overloads("sum mean", _reduced, "dim", "dim_IntList"),
     **_all_overloads("amax amin logsumexp", _reduced, "default"),
+    aten.add_.Tensor: _counted_up,
     aten.empty.memory_format: _empty,
     aten.pow.Tensor_Scalar: _power,
     aten.masked_fill.Scalar: _filled,

@@ -35,7 +35,7 @@ def like(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     return torch.empty_strided(x.shape, strides, dtype=dtype or x.dtype, device=META)
 
 
-def _laid_out(shape: Sequence[int], dtype: torch.dtype, *sources: Tensor) -> Any:
+def laid_out(shape: Sequence[int], dtype: torch.dtype, *sources: Tensor) -> Any:
     """A result in the memory layout of what it is computed from."""
     if all(source.is_contiguous() for source in sources):
         return new(shape, dtype)
@@ -79,7 +79,7 @@ def _convolution(
         )
     if min(sizes) < 1:
         return NotImplemented
-    return _laid_out((x.shape[0], channels, *sizes), x.dtype, x, weight)
+    return laid_out((x.shape[0], channels, *sizes), x.dtype, x, weight)
 
 
 def _convolution_backward(
@@ -130,10 +130,10 @@ def _max_pool(
     shape = _pooled(x, kernel, stride, padding, dilation, bool(ceil and ceil[0]))
     if shape is NotImplemented:
         return NotImplemented
-    result = _laid_out(shape, x.dtype, x)
+    result = laid_out(shape, x.dtype, x)
     if result is NotImplemented:
         return NotImplemented
-    indices = _laid_out(shape, torch.int64, x)
+    indices = laid_out(shape, torch.int64, x)
     return result, indices
 
 
@@ -141,13 +141,13 @@ def _average_pool(
     x: Tensor, kernel: Any, stride: Any = (), padding: Any = (0,), ceil: bool = False, *_: Any
 ) -> Any:
     shape = _pooled(x, kernel, stride, padding, (1,), ceil)
-    return NotImplemented if shape is NotImplemented else _laid_out(shape, x.dtype, x)
+    return NotImplemented if shape is NotImplemented else laid_out(shape, x.dtype, x)
 
 
 def _resized(x: Tensor, size: Sequence[int], *_: Any) -> Any:
     if not x.is_meta or x.dim() != 4 or not x.is_floating_point() or min(*size, *x.shape) < 1:
         return NotImplemented
-    return _laid_out((*x.shape[:2], *size), x.dtype, x)
+    return laid_out((*x.shape[:2], *size), x.dtype, x)
 
 
 def _resized_with_indices(x: Tensor, size: Sequence[int]) -> Any:

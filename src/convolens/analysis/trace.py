@@ -90,6 +90,7 @@ def trace_inference(net: nn.Module, arguments: Arguments, *, on_meta: bool) -> T
         borrowed(net, substitute, training=False),
     ):
         _run(net, arguments, tracer)
+        tracer.end()
     return tracer.trace
 
 
@@ -121,7 +122,7 @@ def trace_training(
         if ends:
             with tracer:
                 _End.apply(*ends).backward()
-        tracer.trace.peak_bytes = tracer.held.peak_bytes
+        tracer.end()
     return tracer.trace
 
 
@@ -148,7 +149,6 @@ def _run(net: nn.Module, arguments: Arguments, tracer: Tracer) -> Any:
             call = tracer.stack[-1] if tracer.stack else Call(0, "", type(net).__name__, -1, 0)
             raise ForwardError(error, trace, call, tracer.failed) from error
     trace.outputs = tuple(tracer.value_of(tensor) for tensor in tensors_in(output))
-    trace.peak_bytes = tracer.held.peak_bytes
     return output
 
 

@@ -49,6 +49,10 @@ class Held:
         if self.bytes + size > self.peak_bytes:
             self.peak_bytes = self.bytes + size
 
+    def end(self) -> None:
+        """Watches no longer: the thousands of tensors that are freed after a pass do not count."""
+        self._known.clear()
+
 
 class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Records the operations that run while it is entered.
@@ -75,7 +79,8 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._kept: list[Tensor] = []
         self._saved: dict[int, Any] = {}
         self._own_storages: set[int] = set()
-        self._overwritten: dict[int, list[int]] = {}  # storage -> values written into a part of it
+        self._viewed: set[int] = set()  # storages of which there are views
+        self._overwritten: dict[int, list[int]] = {}  # storage -> values written into it or a view
 
     # --- what the pass starts from ---
 
@@ -113,16 +118,21 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def value_of(self, tensor: Tensor) -> int:
         """The value that a tensor is now."""
-        fixed = self._fixed.get(id(tensor))
-        if fixed is not None:
-            return fixed
-        value: int | None = getattr(tensor, "_convolens_value", None)
+        value: int | None = self._fixed.get(id(tensor))
+        if value is None:
+            value = getattr(tensor, "_convolens_value", None)
         if value is None:
             value = self._new_value(tensor, "constant", "")
             tensor._convolens_value = value  # type: ignore[attr-defined]
         if self._overwritten:
             value = self._as_overwritten(tensor, value)
         return value
+
+    def end(self) -> None:
+        """Makes what was found the trace's, and lets go of what was watched."""
+        self.trace.peak_bytes = self.held.peak_bytes
+        self.held.end()
+        self._saved.clear()
 
     # --- while the pass runs ---
 
@@ -194,14 +204,11 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for tensor in results:
             value = self._new_value(tensor, "result", "")
             outputs.append(value)
-            if id(tensor) in self._fixed:
-                self._fixed[id(tensor)] = value
-            else:
-                tensor._convolens_value = value  # type: ignore[attr-defined]
+            self._name(tensor, value)
             if args and tensor is args[0]:  # written in place
-                storage = tensor.untyped_storage()
-                if tensor.numel() * tensor.itemsize < storage.nbytes():
-                    self._overwritten.setdefault(storage._cdata, []).append(value)
+                self._note_write(tensor, value)
+            elif func.is_view:
+                self._viewed.add(tensor.untyped_storage()._cdata)
         positional, named, inputs = refs
         name = _name(func)
         if name == "aten._convolution":  # a traced network's, with switches of the library's behind
@@ -236,8 +243,21 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         joined = self._new_value(tensor, "result", "")
         inputs = (value, *later)
         self._append("convolens.overwrite", tuple(map(Ref, inputs)), {}, inputs, (joined,))
-        tensor._convolens_value = joined  # type: ignore[attr-defined]
+        self._name(tensor, joined)
         return joined
+
+    def _note_write(self, tensor: Tensor, value: int) -> None:
+        """Remembers a write that other tensors of the same storage see."""
+        storage = tensor.untyped_storage()
+        is_part = tensor.numel() * tensor.itemsize < storage.nbytes()
+        if is_part or tensor._is_view() or storage._cdata in self._viewed:
+            self._overwritten.setdefault(storage._cdata, []).append(value)
+
+    def _name(self, tensor: Tensor, value: int) -> None:
+        if id(tensor) in self._fixed:
+            self._fixed[id(tensor)] = value
+        else:
+            tensor._convolens_value = value  # type: ignore[attr-defined]
 
 
 @cache

@@ -33,6 +33,7 @@ MOVES = frozenset(
     {
         *("unsqueeze", "squeeze", "t", "transpose", "permute", "expand", "slice", "select"),
         *("narrow", "split", "split_with_sizes", "unbind", "cat", "stack", "repeat", "flip"),
+        *("unsafe_split", "unsafe_split_with_sizes"),
         *("roll", "rot90", "unfold", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle"),
         *("native_channel_shuffle", "movedim", "im2col", "diagonal"),
         *("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d"),

@@ -6,7 +6,7 @@ from math import prod
 import numpy as np
 
 from convolens.analysis.field.arguments import is_in_place, paddings_of
-from convolens.analysis.field.names import MAKERS, PADDINGS, RESHAPES
+from convolens.analysis.field.names import MAKERS, PADDINGS, RESHAPES, SPLITS
 from convolens.analysis.field.reach import (
     Reach,
     concatenated,
@@ -258,7 +258,7 @@ MOVES: Mapping[str, Rule] = {
     **dict.fromkeys(RESHAPES, _reshape),
     **dict.fromkeys(("permute", "transpose", "t"), _permute),
     **dict.fromkeys(PADDINGS, _pad),
-    **dict.fromkeys(("split", "split_with_sizes"), _split),
+    **dict.fromkeys(SPLITS, _split),
     **dict.fromkeys(("channel_shuffle", "native_channel_shuffle"), _channel_shuffle),
     **dict.fromkeys(("index", "index_select"), _index),
     **dict.fromkeys(MAKERS, lambda _: None),

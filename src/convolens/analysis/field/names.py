@@ -13,6 +13,7 @@ RESHAPES = frozenset(
         *("unflatten", "lift_fresh_copy", "view_copy", "alias_copy"),
     }
 )
+SPLITS = frozenset({"split", "split_with_sizes", "unsafe_split", "unsafe_split_with_sizes"})
 # A tensor of a shape, whatever is in the one that the shape is of.
 MAKERS = frozenset(
     {

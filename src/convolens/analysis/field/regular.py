@@ -17,6 +17,7 @@ from convolens.analysis.field.names import (
     REDUCTIONS,
     RESHAPES,
     SOFTMAXES,
+    SPLITS,
     reduced_axes,
 )
 
@@ -263,7 +264,7 @@ REGULAR: Mapping[str, Callable[[Arguments, Form], Form | list[Form | None] | Non
     **dict.fromkeys(WINDOWED, _windowed),
     **dict.fromkeys(("permute", "transpose", "t"), _permuted),
     **dict.fromkeys(("mm", "addmm"), _multiplied),
-    **dict.fromkeys(("split", "split_with_sizes"), _split),
+    **dict.fromkeys(SPLITS, _split),
     **dict.fromkeys(("flip", "roll"), _turned),
     **dict.fromkeys(("_adaptive_avg_pool2d", "_adaptive_avg_pool3d"), _adapted),
     **dict.fromkeys(("adaptive_max_pool2d", "adaptive_max_pool3d"), _adapted),
