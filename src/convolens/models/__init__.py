@@ -9,9 +9,20 @@ from convolens.models.densenet import (
     densenet201,
     densenet_cifar,
 )
+from convolens.models.fast_rcnn import fast_rcnn
+from convolens.models.faster_rcnn import faster_rcnn
+from convolens.models.fcn import (
+    fcn8s,
+    fcn8s_resnet18,
+    fcn16s,
+    fcn16s_resnet18,
+    fcn32s,
+    fcn32s_resnet18,
+)
 from convolens.models.googlenet import googlenet
 from convolens.models.lenet import lenet5, lenet5_1998
 from convolens.models.nin import nin, nin_cifar
+from convolens.models.rcnn import rcnn
 from convolens.models.registry import MODELS
 from convolens.models.resnet import (
     plain18,
@@ -36,8 +47,11 @@ from convolens.models.resnet_cifar import (
 )
 from convolens.models.simple_convnet import simple_convnet
 from convolens.models.small_convnet import small_convnet
+from convolens.models.unet import unet
 from convolens.models.vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
 from convolens.models.weights import load_imagenet
+from convolens.models.yolo import yolo
+from convolens.models.yolo_v1 import yolo_v1
 from convolens.models.zfnet import zfnet
 
 __all__ = [
@@ -49,6 +63,14 @@ __all__ = [
     "densenet169",
     "densenet201",
     "densenet_cifar",
+    "fast_rcnn",
+    "faster_rcnn",
+    "fcn8s",
+    "fcn8s_resnet18",
+    "fcn16s",
+    "fcn16s_resnet18",
+    "fcn32s",
+    "fcn32s_resnet18",
     "googlenet",
     "lenet5",
     "lenet5_1998",
@@ -61,6 +83,7 @@ __all__ = [
     "plain34",
     "plain44",
     "plain56",
+    "rcnn",
     "resnet9",
     "resnet18",
     "resnet20",
@@ -74,6 +97,7 @@ __all__ = [
     "resnet152",
     "simple_convnet",
     "small_convnet",
+    "unet",
     "vgg11",
     "vgg11_bn",
     "vgg13",
@@ -82,5 +106,7 @@ __all__ = [
     "vgg16_bn",
     "vgg19",
     "vgg19_bn",
+    "yolo",
+    "yolo_v1",
     "zfnet",
 ]

@@ -9,15 +9,22 @@ from convolens.models.airbench import ENTRIES as AIRBENCH
 from convolens.models.alexnet import ENTRIES as ALEXNET
 from convolens.models.densenet import ENTRIES as DENSENET
 from convolens.models.entry import Builder, ModelEntry
+from convolens.models.fast_rcnn import ENTRIES as FAST_RCNN
+from convolens.models.faster_rcnn import ENTRIES as FASTER_RCNN
+from convolens.models.fcn import ENTRIES as FCN
 from convolens.models.googlenet import ENTRIES as GOOGLENET
 from convolens.models.lenet import ENTRIES as LENET
 from convolens.models.nin import ENTRIES as NIN
+from convolens.models.rcnn import ENTRIES as RCNN
 from convolens.models.resnet import ENTRIES as RESNET
 from convolens.models.resnet9 import ENTRIES as RESNET9
 from convolens.models.resnet_cifar import ENTRIES as RESNET_CIFAR
 from convolens.models.simple_convnet import ENTRIES as SIMPLE_CONVNET
 from convolens.models.small_convnet import ENTRIES as SMALL_CONVNET
+from convolens.models.unet import ENTRIES as UNET
 from convolens.models.vgg import ENTRIES as VGG
+from convolens.models.yolo import ENTRIES as YOLO
+from convolens.models.yolo_v1 import ENTRIES as YOLO_V1
 from convolens.models.zfnet import ENTRIES as ZFNET
 
 COMMON = ("num_classes", "in_channels", "image_size")
@@ -49,6 +56,13 @@ MODELS = table(
         *RESNET9,
         *SMALL_CONVNET,
         *AIRBENCH,
+        *FCN,
+        *UNET,
+        *YOLO,
+        *YOLO_V1,
+        *RCNN,
+        *FAST_RCNN,
+        *FASTER_RCNN,
     )
 )
 
