@@ -61,3 +61,19 @@ def test_wrong_words(
     assert (status, text) == (2, "")
     assert error.startswith(f"convolens: {message}")
     assert len(error.splitlines()) <= 2
+
+
+def test_without_a_picture_it_shows_what_was_learned(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    words = ("look", run, "--out", out, "--layer", "conv1", "--channel", 2, "--json")
+    status, text, error = call(*words, capsys=capsys)
+    assert (status, error) == (0, "")
+    tree = json.loads(text)
+    assert {*tree} == {"run", "image", "layers", "missing", "files"}
+    assert (tree["image"], tree["layers"], tree["missing"]) == (None, ["conv1"], [])
+    assert {Path(shown["file"]) for shown in tree["files"]} == {*out.iterdir()}
+    status, text, error = call("look", run, "--class", "4", capsys=capsys)
+    assert (status, text) == (2, "")
+    assert error.startswith("convolens: a class is asked about a picture")

@@ -1,5 +1,6 @@
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from convolens.cli import main
 from convolens.errors import DataError
 from convolens.workbench import report as reporting
+from convolens.workbench.report import report_at_end
 
 
 def call(*words: object, capsys: pytest.CaptureFixture) -> tuple[object, str, str]:
@@ -14,6 +16,14 @@ def call(*words: object, capsys: pytest.CaptureFixture) -> tuple[object, str, st
         main([str(word) for word in words])
     shown = capsys.readouterr()
     return ended.value.code, shown.out, shown.err
+
+
+@pytest.fixture(autouse=True, scope="module")
+def reports() -> Iterator[None]:
+    """Trainings write reports here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reporting, "report_at_end", report_at_end)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -82,4 +92,4 @@ def test_a_report_that_fails_costs_one_line_and_no_training(
     assert json.loads(out)["run"] == str(tmp_path / "run")
     lines = [line for line in said.splitlines() if "the report could not be written" in line]
     assert len(lines) == 1
-    assert lines[0].startswith(f"convolens: the report could not be written: {message}")
+    assert lines[0].startswith(f"the report could not be written: {message}")

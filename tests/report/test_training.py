@@ -47,6 +47,17 @@ def test_the_time_is_split_into_waiting_steps_and_the_rest() -> None:
     assert "More than a fifth of the steps' time went into waiting" in said
 
 
+def test_validation_has_a_line_where_its_time_is_known() -> None:
+    epochs = [{**row, "val_seconds": 0.5} for row in EPOCHS]
+    section = machine_section(epochs, ENV, FAST, total_s=15.0)
+    lines = [row.cells for row in tables(section)["Where the time went"].rows]
+    assert lines[2:] == [
+        ("validation", "1.5 s", Bar(text="10.0 %", share=0.1)),
+        ("test, saving, figures", "1.5 s", Bar(text="10.0 %", share=0.1)),
+        ("in all", "15 s", ""),
+    ]
+
+
 def test_of_a_resumed_run_nothing_is_invented() -> None:
     # The whole time is that since the resume, and less than the epochs took.
     section = machine_section(EPOCHS, ENV, FAST, total_s=5.0)

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -41,6 +42,10 @@ def test_the_figure_and_what_cannot_be_climbed() -> None:
     _, found = climb("conv2", [1, 2], steps=1)
     figure = ascent_figure(found.pictures.clamp(0, 1).mul(255).byte().numpy(), found, "conv2")
     assert "climbed to from noise" in figure.caption
+    pixels = found.pictures.clamp(0, 1).mul(255).byte().numpy()
+    named = ascent_figure(pixels, found, "fc", ["cat", "dog", "bird"])
+    assert "Pictures that excite classes" in named.caption
+    assert not np.array_equal(named.pixels, ascent_figure(pixels, found, "fc").pixels)
     with pytest.raises(ConfigError, match="conv2 has no channel 16: it has 0 to 15"):
         climb("conv2", [16])
     with pytest.raises(ConfigError, match="must be at least 1, received 0, 16 and 1"):

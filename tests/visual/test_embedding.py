@@ -1,10 +1,25 @@
 import numpy as np
 import pytest
+import torch
 
+from convolens.data.base import MemoryPictures
 from convolens.errors import ConfigError, ShapeError
-from convolens.visual.embedding import embed, embedding
+from convolens.models import lenet5
+from convolens.visual.embedding import embed, embedding, features_of
+from convolens.visual.layers import maps_of
 
 RNG = np.random.default_rng(0)
+
+
+def test_features_are_what_the_layer_gives() -> None:
+    torch.manual_seed(0)
+    net = lenet5()
+    pixels = torch.from_numpy(RNG.integers(0, 256, (5, 1, 32, 32), np.uint8))
+    found = features_of(net, MemoryPictures(pixels), lambda p: p / 255, "act4", batch=2)
+    expected = maps_of(net, pixels / 255, ["act4"])["act4"].numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    with pytest.raises(ConfigError, match="does not call its layer 'act9'"):
+        features_of(net, MemoryPictures(pixels), lambda p: p / 255, "act9")
 
 
 def test_pca_is_the_singular_value_decomposition() -> None:

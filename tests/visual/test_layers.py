@@ -30,6 +30,14 @@ def test_where_maps_end_and_what_the_last_layer_reads(
     assert layers.last_features() == embedding
 
 
+def test_the_layers_that_tell_most() -> None:
+    assert layers_of(lenet5(), a_picture(1, 32)).telling() == ["conv1", "act2"]
+    found = layers_of(resnet20(), a_picture(3, 32)).telling()
+    assert found == ["conv1", "layer2.1.relu", "layer3.2.relu#2"]
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    assert layers_of(linear, a_picture(1, 8)).telling() == ["0"]
+
+
 def test_the_names_are_those_of_the_summary() -> None:
     net, x = resnet20(), a_picture(3, 32)
     rows = summarize(net, (3, 32, 32)).rows

@@ -3,11 +3,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from convolens.analysis.field import fields_of
 from convolens.data.base import MemoryPictures
 from convolens.errors import ConfigError
-from convolens.models import lenet5
-from convolens.visual.layers import maps_of
-from convolens.visual.patches import patches_figure, strongest_patches
+from convolens.models import lenet5, resnet20
+from convolens.visual.layers import layers_of, maps_of
+from convolens.visual.patches import layers_to_cut, patches_figure, strongest_patches
 
 
 def prepare(pixels: Tensor) -> Tensor:
@@ -70,6 +71,23 @@ def test_a_unit_without_a_place_sees_the_whole_picture(pictures: MemoryPictures)
     found = strongest_patches(net, pictures, prepare, "fc3", channels=[7], count=2)
     assert found[7][0].unit == (7,)
     assert np.array_equal(found[7][0].pixels, pictures.pixels[found[7][0].picture].numpy())
+
+
+def test_the_layers_whose_patches_tell_most() -> None:
+    assert layers_to_cut(layers_of(lenet5(), torch.zeros(1, 1, 32, 32))) == ["conv1", "act2"]
+    layers = layers_of(resnet20(), torch.zeros(1, 3, 32, 32))
+    first, deeper = layers_to_cut(layers)
+    assert first == "conv1"
+    fields = fields_of(layers.trace)
+    names = [row.name for row in layers.spatial if "relu" in row.name]
+    after = names[names.index(deeper) + 1]
+    assert (
+        fields.textbook(layers.value(deeper)).size[0]
+        <= 19
+        < (fields.textbook(layers.value(after)).size[0])
+    )
+    wide = nn.Sequential(nn.Conv2d(1, 2, 7), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2))
+    assert layers_to_cut(layers_of(wide, torch.zeros(1, 1, 8, 8))) == ["0", "1"]
 
 
 def test_the_figure_hatches_padding(padded: nn.Module, pictures: MemoryPictures) -> None:

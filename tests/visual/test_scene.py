@@ -40,3 +40,17 @@ def test_svg_has_the_same_shapes() -> None:
     assert root.findtext("s:text", namespaces=NAMES) == "a < b √"
     assert root.find("s:image", NAMES) is not None
     assert root.find("s:line", NAMES) is not None
+
+
+def test_an_inset_is_drawn_at_the_size_that_is_asked_for() -> None:
+    checks = np.indices((2, 2)).sum(0)[..., None].repeat(3, 2).astype(np.uint8) * 255
+    inset = Inset(left=3, top=1, pixels=checks, size=(8, 8))
+    scene = Scene(width=12, height=10, shapes=[inset])
+    expected = checks.repeat(4, 0).repeat(4, 1)
+    assert np.array_equal(scene.pixels()[1:9, 3:11], expected)
+    (image,) = ElementTree.fromstring(scene.svg("")).findall("s:image", NAMES)
+    assert (image.get("width"), image.get("height")) == ("8", "8")
+    assert image.get("style") == "image-rendering:pixelated"
+    smooth = Scene(width=9, height=9, shapes=[Inset(left=0, top=0, pixels=checks, size=(5, 5))])
+    assert len(np.unique(smooth.pixels()[:5, :5])) > 2
+    assert "pixelated" not in smooth.svg("")

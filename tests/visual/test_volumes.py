@@ -60,6 +60,18 @@ def test_no_text_meets_another(name: str) -> None:
     assert overlaps(svg) == []
 
 
+@pytest.mark.parametrize("name", [*PAPERS, "torchvision:shufflenet_v2_x1_0"])
+def test_a_volume_knows_a_layer_that_gives_it(name: str) -> None:
+    found = volumes(name)
+    assert found[0].layer == ""
+    assert all(volume.layer for volume in found[1:])
+    if name == "lenet5":
+        layers = [volume.layer for volume in found[1:]]
+        assert layers == ["act1", "pool1", "act2", "pool2", "flatten", "act3", "act4", "fc3"]
+    if name == "resnet18":
+        assert next(v.layer for v in found if v.label == "BasicBlock") == "layer1.1.relu#2"
+
+
 def test_the_volumes_of_alexnet() -> None:
     assert [(v.label, v.shape, v.times) for v in volumes("alexnet")] == [
         ("input", (3, 227, 227), 1),

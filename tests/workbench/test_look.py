@@ -61,7 +61,7 @@ def test_all_figures_are_written_and_are_what_the_network_gives(
     found = convolens.look(digits_run, digit)
     folder = digits_run.path / "figures" / "look-digit"
     assert [s.file.name for s in found.files] == [
-        *("filters.png", "features-conv1.png", "features-act2.png"),
+        *("flow.png", "flow.svg", "filters.png", "features-conv1.png", "features-act2.png"),
         *("saliency.png", "receptive-field.png", "window-conv1.gif"),
     ]
     assert sorted(folder.iterdir()) == sorted(shown.file for shown in found.files)
@@ -91,23 +91,23 @@ def test_layers_and_class_that_are_asked_for(digits_run: Run, digit: Path, tmp_p
     )
     assert found.asked == "8"
     names = [shown.file.name for shown in found.files]
-    assert names[1:3] == ["features-fc1.png", "features-pool1.png"]
+    assert names[3:5] == ["features-fc1.png", "features-pool1.png"]
     assert (tmp_path / "new" / "place" / "features-fc1.png").is_file()
-    assert "for '8'" in found.files[3].caption
+    assert "for '8'" in found.files[5].caption
 
 
 def test_networks_that_a_user_brings(file: Path, digit: Path, tmp_path: Path) -> None:
     run = train("digits", model=f"{file}:Functional", epochs=1, out=tmp_path)
     found = look(run, digit)
     assert found.layer == "relu#2"
-    assert [s.file.name for s in found.files][1:4] == [
+    assert [s.file.name for s in found.files][3:6] == [
         *("features-first.png", "features-relu.png", "features-relu-2.png"),
     ]
     run = train("digits", model=f"{file}:linear", epochs=1, out=tmp_path)
     found = look(run, digit)
     assert (found.layer, found.unit, found.rows) == (None, None, None)
     assert [s.file.name for s in found.files] == [
-        *("templates.png", "features-0.png", "saliency.png"),
+        *("flow.png", "flow.svg", "templates.png", "features-0.png", "saliency.png"),
     ]
 
 
@@ -116,6 +116,8 @@ def test_words_that_are_wrong(digits_run: Run, digit: Path, tmp_path: Path) -> N
         look(digits_run, digit, layers=["conv3"], out=tmp_path / "out")
     with pytest.raises(ConfigError, match="the Run has no class 'cat'"):
         look(digits_run, digit, class_name="cat", out=tmp_path / "out")
+    with pytest.raises(ConfigError, match="channels are chosen without a picture"):
+        look(digits_run, digit, channels=[1], out=tmp_path / "out")
     with pytest.raises(DataError, match="absent"):
         look(digits_run, tmp_path / "absent.png", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -17,7 +17,7 @@ from PIL import Image
 
 from convolens.errors import ConvolensError, RunError
 from convolens.workbench.gathered import Lacking, tried
-from convolens.workbench.report import report
+from convolens.workbench.report import report, report_at_end
 from convolens.workbench.run import Run
 from convolens.workbench.train import train
 
@@ -83,7 +83,8 @@ def test_a_whole_run_lacks_nothing(run: Run) -> None:
     assert page.found["pre"][0] == "convolens train digits --model lenet5 --epochs 4"
     names = [alt.split(".")[0] for alt in page.alts]
     assert names[:4] == ["Curves", "Confusion", "Calibration", "Mistakes"]
-    assert names[4] == "Filters"
+    assert names[4:8] == ["Filters", "Patches", "Patches", "Flow"]
+    assert names[-1] == "Embedding pca"
     assert names.count("Saliency") == 3
     assert names.count("Feature maps") == 3
     text = path.read_text(encoding="utf-8")
@@ -99,6 +100,17 @@ def test_the_file_can_be_written_elsewhere(run: Run, tmp_path: Path) -> None:
     assert not (run.path / "report.html").exists()
     with pytest.raises(RunError, match=r"no/such/x\.html cannot be written"):
         report(run, out=tmp_path / "no" / "such" / "x.html")
+
+
+def test_the_end_of_training_is_told_where_it_is_or_why_there_is_none(run: Run) -> None:
+    notes: list[str] = []
+    path = run.path / "report.html"
+    assert report_at_end(run, None, lambda event: notes.append(event.text)) == path
+    assert notes == [f"The report is {path}; open it in a browser."]
+    path.unlink()
+    path.mkdir()
+    assert report_at_end(run, None, lambda event: notes.append(event.text)) is None
+    assert notes[1].startswith(f"the report could not be written: {path} cannot be written")
 
 
 DAMAGES: dict[str, tuple[Callable[[Run], object], str]] = {

@@ -169,11 +169,16 @@ def _time(epochs: Rows, env: Mapping[str, Any], total_s: float | None) -> list[P
         ("steps: forward, backward, update", steps_s - waited_s),
     ]
     remarks = []
-    if total_s is not None and total_s >= steps_s:
-        items.append(("validation, test, saving, figures", total_s - steps_s))
-    elif total_s is not None:
+    validated_s = sum(_finite(row.get("val_seconds", 0.0)) for row in known)
+    if validated_s:
+        items.append(("validation", validated_s))
+    rest_s = None if total_s is None else total_s - steps_s - validated_s
+    if rest_s is not None and rest_s >= 0:
+        rest = "test, saving, figures" if validated_s else "validation, test, saving, figures"
+        items.append((rest, rest_s))
+    elif rest_s is not None:
         remarks.append(
-            "The Run was stopped and resumed; what validation took before that was not kept."
+            "The Run was stopped and resumed; what the rest took before that was not kept."
         )
     whole_s = sum(seconds for _, seconds in items)
     chosen_s = number_in(env, "seconds")

@@ -12,7 +12,8 @@ from convolens.errors import ConfigError
 from convolens.visual.asked import asked
 from convolens.visual.figure import Figure, Pixels
 from convolens.visual.layers import found, layers_of, watched
-from convolens.visual.panels import Panel, draw_panels, shown
+from convolens.visual.panels import Panel, draw_panels, fitted
+from convolens.visual.text import class_labels
 from convolens.visual.tiles import square_columns
 
 _NOISE = 0.05  # of the range of a pixel, at the start
@@ -152,17 +153,19 @@ def _blurred(x: Tensor) -> Tensor:
     return F.conv2d(padded, kernel, groups=x.shape[1])
 
 
-def ascent_figure(pictures: Pixels, found: Ascent, layer: str) -> Figure:
+def ascent_figure(pictures: Pixels, found: Ascent, layer: str, names: Sequence[str] = ()) -> Figure:
     """Draws the pictures of gradient ascent.
 
     Args:
         pictures: uint8, those of `found` as a person sees them.
+        names: what the layer's channels are called, where they are classes.
     Shape: pictures (M, 1 or 3, H, W) -> pixels (h, w, 3)
     """
+    labels = class_labels(names)
     panels = [
         Panel(
-            title=f"channel {channel}",
-            pixels=shown(picture, 160),
+            title=labels[channel] if labels else f"channel {channel}",
+            pixels=fitted(picture, 160),
             note=f"{before:.2g} to {after:.2g}",
         )
         for picture, channel, before, after in zip(
@@ -170,9 +173,14 @@ def ascent_figure(pictures: Pixels, found: Ascent, layer: str) -> Figure:
         )
     ]
     caption = (
-        f"Pictures that excite channels of {layer}, climbed to from noise: below each, its mean "
-        "activation at the start and at the end. Compare with the strongest patches of the "
-        "dataset: what both show is what the channel looks for."
+        f"Pictures that excite {'classes' if labels else f'channels of {layer}'}, climbed to from "
+        "noise: below each, its mean activation at the start and at the end. "
+    )
+    caption += (
+        "They hold the colours and shapes that speak for a class, not a picture of it."
+        if labels
+        else "Compare with the strongest patches of the dataset: what both show is what the "
+        "channel looks for."
     )
     columns = min(8, square_columns(len(panels)))
     pixels = draw_panels(panels, columns, f"{layer}: gradient ascent")

@@ -1,15 +1,21 @@
 """Pictures laid out so that those that a network finds alike are near to each other."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from torch import Tensor, nn
 
+from convolens.data.base import Pictures
 from convolens.errors import ConfigError, ShapeError
+from convolens.visual.asked import asked
 from convolens.visual.figure import Figure, Pixels
+from convolens.visual.layers import found as found_in
+from convolens.visual.layers import watched
 from convolens.visual.panels import shown
 from convolens.visual.style import (
     BLUE,
@@ -54,6 +60,35 @@ class Embedding:
     kept: float | None = None
 
 
+def features_of(
+    net: nn.Module,
+    pictures: Pictures,
+    prepare: Callable[[Tensor], Tensor],
+    layer: str,
+    *,
+    batch: int = 64,
+) -> NDArray[np.float32]:
+    """What a layer gives for every picture; the network is left exactly as it was found.
+
+    Args:
+        pictures: uint8, of one size.
+        prepare: makes them what the network reads, (B, C, H, W) on its device.
+        layer: as `summarize` names it; `Layers.last_features` names the one to embed.
+        batch: pictures that go through the network at once.
+    Returns: (N, …).
+    Raises:
+        ConfigError: when there is no such layer.
+    """
+    parts = []
+    with asked(net), torch.no_grad():
+        for indices in torch.split(torch.arange(len(pictures)), batch):
+            with watched(net, [layer]) as readings:
+                net(prepare(pictures.batch(indices)))
+            parts.append(found_in(readings, layer).value.float().cpu())
+    values: NDArray[np.float32] = torch.cat(parts).numpy()
+    return values
+
+
 def embed(features: NDArray[np.floating], method: Method = "pca", *, seed: int = 0) -> Embedding:
     """Lays rows of numbers out in a plane, by scikit-learn.
 
@@ -75,15 +110,16 @@ def embed(features: NDArray[np.floating], method: Method = "pca", *, seed: int =
             f"{flat.shape[0]} with {flat.shape[1]}, {int((~np.isfinite(flat)).sum())} not finite"
         )
     # scikit-learn takes 1.5 s to import, and few pictures need it.
-    from sklearn.decomposition import PCA
-    from sklearn.manifold import TSNE
-
     if method == "pca":
+        from sklearn.decomposition import PCA
+
         pca = PCA(n_components=2, svd_solver="full").fit(flat)
         kept = float(pca.explained_variance_ratio_.sum())
         return Embedding(points=pca.transform(flat), method=method, kept=kept)
     if method != "t-sne":
         raise ConfigError(f"method must be pca or t-sne, received {method!r}")
+    from sklearn.manifold import TSNE
+
     perplexity = min(30.0, (len(flat) - 1) / 3)
     points = TSNE(init="pca", perplexity=perplexity, random_state=seed).fit_transform(flat)
     return Embedding(points=np.asarray(points, np.float64), method=method)

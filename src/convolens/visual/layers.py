@@ -23,6 +23,7 @@ from convolens.visual.asked import asked
 
 everyone = nn.modules.module
 # What only summarises a volume, or hands it on: maps before it are as deep and finer.
+_ACTIVATIONS = ("relu", "tanh", "elu", "silu", "swish", "sigmoid", "mish")
 _SUMMARIES = ("pool", "mean", "sum", "amax", "view", "reshape", "flatten", "upsample")
 
 
@@ -82,6 +83,24 @@ class Layers:
                 return row.name
         raise ConfigError("the network has no layer with feature maps (N, C, H, W)")
 
+    def telling(self) -> list[str]:
+        """The first layer with feature maps, one in the middle, and the last before pooling.
+
+        Without feature maps, the layer whose numbers are a picture's embedding.
+
+        Raises:
+            ConfigError: when there is neither.
+        """
+        try:
+            last = self.last_spatial()
+        except ConfigError:
+            return [self.last_features()]
+        rows = [row for row in self.spatial if row.operations]
+        end = [row.name for row in rows].index(last)
+        middle = rows[: end + 1][end // 2 :]
+        active = [row for row in middle if is_activation(row)]
+        return list(dict.fromkeys((rows[0].name, (active or middle)[0].name, last)))
+
     def last_features(self) -> str:
         """The layer whose numbers the last layer with weights reads: a picture's embedding.
 
@@ -108,6 +127,11 @@ class Layers:
                 return names[-1]
             values = {v for value in values if value in makers for v in makers[value].inputs}
         return ""
+
+
+def is_activation(row: Row) -> bool:
+    """Whether a layer is the nonlinearity after which a unit says yes or no."""
+    return any(word in row.kind.lower() for word in _ACTIVATIONS)
 
 
 def _ancestors(trace: Trace) -> set[int]:

@@ -42,6 +42,7 @@ class Volume:
         lanes: branches between the volume before and this one.
         is_dense: whether each lane also reads what the others give.
         reads: places of the volumes that it reads, in the sequence; None for the one before.
+        layer: the last layer whose numbers stand in it, as `summarize` names it; "" for none.
     """
 
     shape: tuple[int, ...]
@@ -51,6 +52,7 @@ class Volume:
     lanes: tuple[Lane, ...] = ()
     is_dense: bool = False
     reads: tuple[int, ...] | None = None
+    layer: str = field(default="", compare=False)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -132,6 +134,13 @@ def lay_out(volumes: Sequence[Volume], *, width: float, margin: float) -> Layout
     """Rows of volumes from left to right, so wide that no text meets another."""
     scale = _scale(volumes)
     boxes = [_box(volume, scale) for volume in volumes]
+    return arrange(volumes, boxes, width=width, margin=margin)
+
+
+def arrange(
+    volumes: Sequence[Volume], boxes: Sequence[Box], *, width: float, margin: float
+) -> Layout:
+    """Gives the boxes of volumes, whose sizes are known, their places."""
     slots = [_slot_width(box) for box in boxes]
     rows = _rows(slots, width - 2 * margin - GAP_PX)
     for number, row in enumerate(rows):
@@ -244,13 +253,13 @@ def _box(volume: Volume, scale: float) -> Box:
         thickness=thickness,
         height=height,
         slant=slant,
-        above=_wrapped(volume.label + times),
+        above=wrapped(volume.label + times),
         below=shape_text(shape),
         lanes_width=lane_width(volume),
     )
 
 
-def _wrapped(label: str) -> list[str]:
+def wrapped(label: str) -> list[str]:
     """At most two lines; a longer word loses its end."""
     lines = [""]
     for word in label.split():

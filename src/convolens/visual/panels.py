@@ -28,6 +28,7 @@ _TITLE_ROW_PX = 40
 _NOTE_ROW_PX = 34
 _LEAST_TYPE_PX = 15
 _GAP_PX = 28
+_CRISP = 3  # an enlargement from which single pixels are meant to be seen
 _STRONGEST = 0.8  # of an overlay, so that the picture shines through
 
 Values = NDArray[np.floating]
@@ -100,6 +101,22 @@ def shown(picture: Pixels, target: int = _PICTURE_PX) -> Pixels:
     rgb = np.broadcast_to(picture, (3, *picture.shape[1:])).transpose(1, 2, 0)
     large: Pixels = enlarge(rgb[None], whole_factor(rgb.shape[:2], target))[0]
     return large
+
+
+def fitted(picture: Pixels, target: int) -> Pixels:
+    """A grey or RGB picture in RGB, its longer side `target`, or a little less of small ones.
+
+    Small ones keep their pixels' edges, others are scaled smoothly.
+
+    Shape: (1 or 3, H, W) -> (h, w, 3)
+    """
+    longer = max(picture.shape[1:])
+    if whole_factor(picture.shape[1:], target) >= _CRISP or longer == target:
+        return shown(picture, target)
+    rgb = np.broadcast_to(picture, (3, *picture.shape[1:])).transpose(1, 2, 0)
+    size = [max(1, round(side * target / longer)) for side in rgb.shape[1::-1]]
+    image = Image.fromarray(np.ascontiguousarray(rgb))
+    return np.asarray(image.resize((size[0], size[1]), Image.Resampling.LANCZOS))
 
 
 def heat(values: Values, limit: float, target: int = _PICTURE_PX) -> Pixels:

@@ -13,13 +13,13 @@ from convolens.data.base import Pictures
 from convolens.errors import ConfigError
 from convolens.visual.asked import asked
 from convolens.visual.figure import Figure, Pixels
-from convolens.visual.layers import Layers, found, layers_of, watched
-from convolens.visual.panels import Panel, draw_panels, whole_factor
+from convolens.visual.layers import Layers, found, is_activation, layers_of, watched
+from convolens.visual.panels import Panel, draw_panels, fitted
 from convolens.visual.style import FRAME, GRID
-from convolens.visual.tiles import enlarge
 
 _PATCH_PX = 120
 _HATCH_PX = 4
+_PART = 0.6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +42,24 @@ class Patch:
     cols: tuple[int, int]
     pixels: Pixels
     is_padding: NDArray[np.bool_]
+
+
+def layers_to_cut(layers: Layers) -> list[str]:
+    """The first layer with feature maps, and the deepest whose units see a part of the picture.
+
+    That is the last activation whose textbook field is at most 0.6 of the picture's sides; where
+    there is none, a layer in the middle.
+    """
+    first, *rest = layers.telling()
+    sides = layers.trace.values[layers.trace.inputs[0]].shape[2:]
+    fields = fields_of(layers.trace)
+    for row in reversed(layers.spatial):
+        book = fields.textbook(row.value) if is_activation(row) and row.operations else None
+        if book is not None and all(
+            n <= _PART * side for n, side in zip(book.size, sides, strict=True)
+        ):
+            return list(dict.fromkeys((first, row.name)))
+    return [first, *rest[:1]]
 
 
 def strongest_patches(
@@ -226,11 +244,11 @@ def patches_figure(patches: Mapping[int, Sequence[Patch]], layer: str) -> Figure
 
 
 def _drawn(patch: Patch) -> Pixels:
-    rgb = np.broadcast_to(patch.pixels, (3, *patch.pixels.shape[1:])).transpose(1, 2, 0)
-    factor = whole_factor(rgb.shape[:2], _PATCH_PX)
-    large: Pixels = enlarge(rgb[None], factor)[0].copy()
-    mask = patch.is_padding.repeat(factor, 0).repeat(factor, 1)
-    rows, cols = np.indices(mask.shape)
+    large: Pixels = fitted(patch.pixels, _PATCH_PX).copy()
+    height, width = large.shape[:2]
+    rows, cols = np.indices((height, width))
+    down, across = patch.is_padding.shape
+    mask = patch.is_padding[rows * down // height, cols * across // width]
     is_line = (rows + cols) // _HATCH_PX % 2 == 0
     large[mask & is_line] = FRAME
     large[mask & ~is_line] = GRID

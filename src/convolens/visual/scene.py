@@ -16,6 +16,7 @@ from convolens.visual.text import write
 
 # Pillow's own font has little more than Latin letters.
 _SPELLED = {"√": "sqrt", "∞": "inf", "≤": "<=", "Σ": "sum of", "−": "-"}
+_CRISP = 3  # an enlargement from which single pixels are meant to be seen
 _ANCHORS = {"l": "start", "m": "middle", "r": "end"}
 
 
@@ -55,11 +56,21 @@ class Words:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Inset:
-    """A picture (H, W, 3) whose pixels are as large as a whole number says, or as they are."""
+    """A picture (H, W, 3).
+
+    Args:
+        size: width and height to which it is drawn [px]; None is its own. Small ones that are
+            much enlarged keep their pixels' edges.
+    """
 
     left: int
     top: int
     pixels: Pixels
+    size: tuple[int, int] | None = None
+
+    @property
+    def is_crisp(self) -> bool:
+        return self.size is not None and self.size[1] >= _CRISP * self.pixels.shape[0]
 
 
 Shape = Rectangle | Stroke | Words | Inset
@@ -93,7 +104,7 @@ class Scene:
                 at, size, colour = shape.at, shape.size, shape.colour
                 write(image, at, text, size=size, colour=colour, anchor=shape.anchor)
             else:
-                image.paste(Image.fromarray(shape.pixels), (shape.left, shape.top))
+                image.paste(_drawn(shape), (shape.left, shape.top))
         return np.asarray(image)
 
     def svg(self, title: str) -> str:
@@ -137,12 +148,22 @@ def _svg(shape: Shape) -> str:
         look = f'font-size="{shape.size}" fill="{_hex(shape.colour)}"'
         place = f'x="{x}" y="{y + shape.size * 0.35:g}" text-anchor="{_ANCHORS[shape.anchor]}"'
         return f"<text {place} {look}>{escape(shape.text)}</text>"
-    height, width = shape.pixels.shape[:2]
+    width, height = shape.size or (shape.pixels.shape[1], shape.pixels.shape[0])
+    look = ' preserveAspectRatio="none"' if shape.size else ""
+    look += ' style="image-rendering:pixelated"' if shape.is_crisp else ""
     buffer = BytesIO()
     Image.fromarray(shape.pixels).save(buffer, "PNG")
     data = b64encode(buffer.getvalue()).decode("ascii")
     place = f'x="{shape.left}" y="{shape.top}" width="{width}" height="{height}"'
-    return f'<image {place} href="data:image/png;base64,{data}"/>'
+    return f'<image {place}{look} href="data:image/png;base64,{data}"/>'
+
+
+def _drawn(inset: Inset) -> Image.Image:
+    image = Image.fromarray(inset.pixels)
+    if inset.size is None or inset.size == image.size:
+        return image
+    smooth = Image.Resampling.BOX if inset.size < image.size else Image.Resampling.BICUBIC
+    return image.resize(inset.size, Image.Resampling.NEAREST if inset.is_crisp else smooth)
 
 
 def _spelled(text: str) -> str:

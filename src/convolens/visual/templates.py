@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from convolens.errors import ShapeError
@@ -12,6 +13,7 @@ from convolens.visual.style import BODY_PX, MARGIN_PX, PAPER, SMALL_PX, SOFT
 from convolens.visual.text import measure, write
 from convolens.visual.tiles import square_columns
 
+_RIDGE = 5.0  # with less, a template of photographs is noise
 _TITLE_ROW_PX = 56
 _NOTE_ROW_PX = 50
 
@@ -71,6 +73,36 @@ def as_pictures(weights: Weights, input_size: tuple[int, int, int]) -> Weights:
             f"{channels * height * width}), received {weights.shape}"
         )
     return weights.reshape(len(weights), *input_size)
+
+
+def linear_classifier(pictures: Pixels, labels: NDArray[np.integer], num_classes: int) -> Weights:
+    """The weights of the linear classifier of least squares, W = (Y − ȳ)ᵀ (XXᵀ + λI)⁻¹ X.
+
+    Args:
+        pictures: what it learns from; Y are their labels as one-hot rows, X their pixels, both
+            less their means, and λ five times the mean of the diagonal of XXᵀ.
+    Shape: pictures (N, C, H, W), labels (N,) -> (K, C, H, W)
+    Raises:
+        ShapeError: when there is no picture, or not one label for each.
+    Example:
+        >>> black_and_white = np.array([[[[0]]], [[[255]]]], np.uint8)
+        >>> linear_classifier(black_and_white, np.array([0, 1]), 2).ravel().tolist()
+        [-0.25, 0.25]
+    """
+    count = len(pictures)
+    if pictures.ndim != 4 or not count or labels.shape != (count,):
+        raise ShapeError(
+            "a linear classifier needs pictures (N, C, H, W) and a label for each, received "
+            f"{pictures.shape} and {labels.shape}"
+        )
+    x = pictures.reshape(count, -1).astype(np.float64) / 255
+    x -= x.mean(0)
+    y = np.eye(num_classes)[labels]
+    gram = x @ x.T  # there are fewer pictures than pixels
+    ridge = _RIDGE * float(np.trace(gram) / count) or 1.0
+    dual = np.linalg.solve(gram + ridge * np.eye(count), y - y.mean(0))
+    weights: Weights = (dual.T @ x).reshape(num_classes, *pictures.shape[1:])
+    return weights
 
 
 def _draw(titles: Sequence[str], sheets: Sequence[Pixels], notes: Sequence[str]) -> Pixels:

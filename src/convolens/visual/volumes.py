@@ -162,10 +162,15 @@ def _joined(drafts: Sequence[_Draft], flow: _Flow) -> list[tuple[Volume, set[int
         first = draft.rows[0]
         if not draft.lanes and flow.is_passive(first):
             if flow.reads[first] and flow.reads[first][0] in owner:
-                owner[first] = owner[flow.reads[first][0]]
+                place = owner[first] = owner[flow.reads[first][0]]
+                volume, reads = volumes[place]
+                row = flow.rows[first]
+                if row.operations and row.output == volume.shape:
+                    volumes[place] = (replace(volume, layer=row.name), reads)
             continue
         reads = {owner[r] for index in draft.rows for r in flow.reads[index] if r in owner}
         place = len(volumes)
+        last = [flow.rows[index] for index in draft.rows if flow.rows[index].operations][-1:]
         owner.update(dict.fromkeys(draft.rows, place))
         volume = Volume(
             shape=flow.rows[draft.rows[-1]].output,
@@ -173,6 +178,7 @@ def _joined(drafts: Sequence[_Draft], flow: _Flow) -> list[tuple[Volume, set[int
             role=draft.role,
             lanes=draft.lanes,
             is_dense=draft.is_dense,
+            layer=last[0].name if last else "",
         )
         volumes.append((volume, reads - {place}))
     return volumes
@@ -192,7 +198,7 @@ def _folded(volumes: Sequence[tuple[Volume, set[int]]]) -> Iterator[Volume]:
         is_next = reads == {place - 1} and place - 1 not in read_by_others
         before = result[-1] if result else None
         if is_next and before is not None and replace(before, times=1, reads=None) == volume:
-            result[-1] = replace(before, times=before.times + 1)
+            result[-1] = replace(before, times=before.times + 1, layer=volume.layer)
         else:
             sources = tuple(sorted({place_of[source] for source in reads}))
             result.append(replace(volume, reads=sources))

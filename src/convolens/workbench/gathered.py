@@ -18,6 +18,7 @@ from convolens.train.files import read_json
 from convolens.workbench.material import load
 from convolens.workbench.run import Run
 from convolens.workbench.summary import summarize
+from convolens.workbench.tasks import names_for
 from convolens.workbench.views import with_views
 
 T = TypeVar("T")
@@ -100,13 +101,13 @@ def gather(run: Run, data_root: str | Path | None = None, device: str | None = N
         test=tried(lambda: run.test),
         epochs=tried(lambda: run.rows),
         env=tried(lambda: _environment(run)),
-        graph=tried(lambda: _graph(run)),
+        graph=tried(lambda: graph_of(run)),
         network=network,
         tested=tested,
     )
 
 
-def _graph(run: Run) -> Graph:
+def graph_of(run: Run) -> Graph:
     """Every number of the network, with the memory that the Run's kind of optimizer takes."""
     used = run.config.optimizer
     kind: Optimizer = "momentum" if used.momentum else "sgd"
@@ -125,25 +126,27 @@ def _environment(run: Run) -> dict[str, Any]:
 def _tested(
     run: Run, network: nn.Module, data_root: str | Path | None, device: str | None
 ) -> Evaluated:
+    task = run.classifier
     split = _dataset(run, data_root).test
     views = with_views(network, run.config.tta)
-    meter = cast("ClassifyMeter", evaluate(views, run.task, split, run.plan(device)))
-    labels = run.task.targets(split, torch.arange(len(split)))
+    meter = cast("ClassifyMeter", evaluate(views, task, split, run.plan(device)))
+    labels = task.targets(split, torch.arange(len(split)))
     return Evaluated(split=split, meter=meter, labels=labels)
 
 
 def _dataset(run: Run, data_root: str | Path | None) -> Dataset:
     """The Run's data; of a folder, only the pictures that are looked at are decoded."""
     form = run.format
-    wanted = replace(run.config.data, channels=form.channels, image_size=form.size[0])
+    wanted = replace(run.config.data, channels=form.channels, image_size=max(form.size))
     if data_root is not None:
         wanted = replace(wanted, root=str(Path(data_root).absolute()))
     if wanted.name not in dataset_names() and Path(wanted.name).is_dir():
         wanted = replace(wanted, memory_bytes=0)
     dataset = load(replace(run.config, data=wanted))
-    if dataset.class_names != run.task.class_names:
+    names = names_for(run.config.task, dataset)
+    if names != run.task.class_names:
         raise DataError(
-            f"{wanted.name} has {len(dataset.class_names)} classes now, and they are not the "
+            f"{wanted.name} has {len(names)} classes now, and they are not the "
             f"{len(run.task.class_names)} that the Run was trained on"
         )
     return dataset

@@ -1,9 +1,9 @@
 """`look`: what a Run's network sees in a picture, as figures in a folder."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import torch
@@ -14,10 +14,9 @@ from convolens.analysis.field import fields_of
 from convolens.analysis.field.arguments import Arguments, windows_of
 from convolens.data.picture import read_as
 from convolens.errors import ConfigError, near_matches
-from convolens.train.files import make_folder, write_bytes
+from convolens.train.files import make_folder, write_bytes, write_text
 from convolens.visual.feature_maps import feature_maps
-from convolens.visual.figure import Figure, Pixels, png_bytes
-from convolens.visual.filters import filters
+from convolens.visual.figure import Figure, Pixels
 from convolens.visual.layers import Layers, layers_of, maps_of
 from convolens.visual.receptive_field import receptive_field
 from convolens.visual.saliency import (
@@ -31,25 +30,13 @@ from convolens.visual.saliency import (
     saliency_figure,
     unit_gradient,
 )
-from convolens.visual.templates import as_pictures, templates
 from convolens.visual.window_animation import Window, gif_bytes, window_animation
+from convolens.workbench.gathered import graph_of
+from convolens.workbench.inside import first_figures, flow_of
+from convolens.workbench.look_inside import RunLook, Shown, file_name, look_inside, written
 from convolens.workbench.run import Run
-from convolens.workbench.work import first_filters
 
-_ACTIVATIONS = ("relu", "tanh", "elu", "silu", "swish", "sigmoid", "mish")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shown:
-    """One file that was written.
-
-    Args:
-        file: where.
-        caption: what to look for.
-    """
-
-    file: Path
-    caption: str
+__all__ = ["Look", "RunLook", "Shown", "look"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +76,7 @@ class _Scene:
     last: str | None
 
 
+@overload
 def look(
     run: str | Path | Run,
     image: str | Path,
@@ -97,53 +85,117 @@ def look(
     layers: Sequence[str] = (),
     class_name: str | None = None,
     device: str | None = None,
-) -> Look:
-    """Draws what a Run's network sees in a picture: filters, feature maps, saliency, one field.
+) -> Look: ...
+
+
+@overload
+def look(
+    run: str | Path | Run,
+    image: None = None,
+    *,
+    out: str | Path | None = None,
+    layers: Sequence[str] = (),
+    channels: Sequence[int] = (),
+    data_root: str | Path | None = None,
+    device: str | None = None,
+) -> RunLook: ...
+
+
+@overload
+def look(
+    run: str | Path | Run,
+    image: str | Path | None,
+    *,
+    out: str | Path | None = None,
+    layers: Sequence[str] = (),
+    channels: Sequence[int] = (),
+    class_name: str | None = None,
+    data_root: str | Path | None = None,
+    device: str | None = None,
+) -> Look | RunLook: ...
+
+
+def look(
+    run: str | Path | Run,
+    image: str | Path | None = None,
+    *,
+    out: str | Path | None = None,
+    layers: Sequence[str] = (),
+    channels: Sequence[int] = (),
+    class_name: str | None = None,
+    data_root: str | Path | None = None,
+    device: str | None = None,
+) -> Look | RunLook:
+    """Draws what a Run's network sees in a picture; without one, what it has learned to look for.
+
+    Of a picture: filters, feature maps, the picture flowing through the network, saliency, and the
+    field of one unit. Without: filters, templates, the strongest patches of the Run's pictures,
+    gradient ascent, an embedding, calibration and the accuracy of each class.
 
     Args:
         run: a Run or its folder.
         image: the picture's file.
-        out: the folder for the figures; None is `figures/look-NAME` in the Run.
-        layers: whose feature maps are drawn, as `summary` names them; by default the first, one in
-            the middle, and the last before they are pooled away.
+        out: the folder for the figures; None is `figures/look-NAME` in the Run, or `figures/look`.
+        layers: whose feature maps, or patches and ascents, are drawn, as `summary` names them; by
+            default the first, one in the middle, and the last before they are pooled away; or of
+            patches the first, and the deepest whose units see a part of the picture only.
+        channels: of these layers, without a picture; by default the first nine.
         class_name: the class that saliency is for, by name or number; None is the predicted one.
+        data_root: where the Run's named dataset is; None is where it was.
         device: "cpu" or "cuda"; None is the Run's.
     Returns: what was found, and the files.
     Raises:
-        ConfigError: when there is no such layer or class.
+        ConfigError: when there is no such layer, channel or class, or a word is of no use.
         DataError: when the picture cannot be read.
         RunError: when the Run is damaged, or the folder cannot be written.
     """
     opened = Run.open(run)
-    names = opened.task.class_names
+    if image is None:
+        if class_name is not None:
+            raise ConfigError("a class is asked about a picture: give one, or no class")
+        return look_inside(
+            opened, out=out, layers=layers, channels=channels, data_root=data_root, device=device
+        )
+    if channels:
+        raise ConfigError("channels are chosen without a picture; of one, all maps are drawn")
+    return _look_at(opened, image, out, layers, class_name, device)
+
+
+def _look_at(
+    run: Run,
+    image: str | Path,
+    out: str | Path | None,
+    layers: Sequence[str],
+    class_name: str | None,
+    device: str | None,
+) -> Look:
+    task = run.classifier
+    names = task.class_names
     target = None if class_name is None else _class_index(class_name, names)
-    pixels, _ = read_as(image, opened.format)
+    pixels, _ = read_as(image, run.format)
     # The trace of a network in PyTorch's own memory layout is seconds faster than in another.
-    net = opened.network(device).to(memory_format=torch.contiguous_format)
-    place = opened.plan(device).device
-    x = opened.task.prepare(pixels[None].to(place), torch.zeros(1, dtype=torch.int64), None)[0]
+    net = run.network(device).to(memory_format=torch.contiguous_format)
+    x = task.inputs(pixels[None].to(run.plan(device).device))
     known = layers_of(net, x)
     scene = _Scene(net=net, pixels=pixels.numpy(), x=x, layers=known, last=_last(known))
-    wanted = list(dict.fromkeys(layers)) or _few_layers(scene)
+    wanted = list(dict.fromkeys(layers)) or known.telling()
     for name in wanted:
         known.value(name)
     probabilities = _probabilities(net, x)
     predicted = int(probabilities.argmax())
     about = predicted if target is None else target
-    folder = Path(out) if out is not None else opened.folder.figures / f"look-{Path(image).stem}"
+    folder = Path(out) if out is not None else run.folder.figures / f"look-{Path(image).stem}"
     make_folder(folder)
-    figures = [*_filters(scene), *_feature_maps(scene, wanted)]
+    figures = [(each.name, each) for each in first_figures(net, run.format)]
+    figures += _feature_maps(scene, wanted)
     saliency, error = _saliency(scene, about, names[about])
     figures.append((saliency.name, saliency))
     unit, rows, cols = None, None, None
     if scene.last is not None:
         unit, rows, cols, figure = _field(scene, scene.last)
         figures.append((figure.name, figure))
-    files = []
-    for name, figure in figures:
-        path = folder / f"{name}.png"
-        write_bytes(path, png_bytes(figure))
-        files.append(Shown(file=path, caption=figure.caption))
+    files = _flow(scene, run, probabilities, folder)
+    files += [written(folder, name, figure) for name, figure in figures]
     files += _window(scene, folder)
     return Look(
         image=str(image),
@@ -175,51 +227,27 @@ def _last(layers: Layers) -> str | None:
         return None
 
 
-def _few_layers(scene: _Scene) -> list[str]:
-    """The first layer with feature maps, one in the middle, and the last; or the embedding."""
-    if scene.last is None:
-        return [scene.layers.last_features()]
-    rows = [row for row in scene.layers.spatial if row.operations]
-    end = [row.name for row in rows].index(scene.last)
-    middle = rows[: end + 1][end // 2 :]
-    # After an activation is where a unit says yes or no.
-    active = [row for row in middle if any(word in row.kind.lower() for word in _ACTIVATIONS)]
-    return list(dict.fromkeys((rows[0].name, (active or middle)[0].name, scene.last)))
-
-
 def _probabilities(net: nn.Module, x: Tensor) -> Tensor:
     with torch.inference_mode():
         output: Tensor = net(x.clone())
     return output[0].float().softmax(0).cpu()
 
 
-def _filters(scene: _Scene) -> list[tuple[str, Figure]]:
-    """The first weights: kernels of a convolution, or templates of a linear layer."""
-    for module in scene.net.modules():
-        if isinstance(module, nn.Conv2d):
-            weights = first_filters(scene.net)
-            return [] if weights is None else [("filters", filters(weights))]
-        if isinstance(module, nn.Linear):
-            flat = module.weight.detach().float().cpu().numpy()
-            channels, height, width = scene.pixels.shape
-            if flat.shape[1] != channels * height * width:
-                return []
-            sets = {"first layer": as_pictures(flat, (channels, height, width))}
-            return [("templates", templates(sets))]
-    return []
+def _flow(scene: _Scene, run: Run, probabilities: Tensor, folder: Path) -> list[Shown]:
+    """The network as volumes with the picture flowing through, in two formats."""
+    shares = zip(run.classifier.class_names, probabilities.tolist(), strict=True)
+    drawing = flow_of(scene.net, scene.x, scene.pixels, graph_of(run), list(shares))
+    path = folder / "flow.svg"
+    write_text(path, drawing.svg)
+    return [written(folder, "flow", drawing.figure), Shown(file=path, caption="The same as SVG.")]
 
 
 def _feature_maps(scene: _Scene, names: Sequence[str]) -> list[tuple[str, Figure]]:
     maps = maps_of(scene.net, scene.x, names)
     return [
-        (f"features-{_file_name(name)}", feature_maps(maps[name][0].float().cpu().numpy(), name))
+        (f"features-{file_name(name)}", feature_maps(maps[name][0].float().cpu().numpy(), name))
         for name in names
     ]
-
-
-def _file_name(layer: str) -> str:
-    """A layer's name as a part of a file's name."""
-    return re.sub(r"[^\w.-]+", "-", layer) or "network"
 
 
 def _saliency(scene: _Scene, target: int, class_name: str) -> tuple[Figure, float]:
@@ -289,7 +317,7 @@ def _window(scene: _Scene, folder: Path) -> list[Shown]:
                 )
                 size = given.shape(0)[2:]
                 animation = window_animation((size[0], size[1]), window, row.name)
-                path = folder / f"window-{_file_name(row.name)}.gif"
+                path = folder / f"window-{file_name(row.name)}.gif"
                 write_bytes(path, gif_bytes(animation))
                 return [Shown(file=path, caption=animation.caption)]
     return []

@@ -1,11 +1,12 @@
 """`report`: a Run as one HTML file that can be mailed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from convolens.report.html import html
 from convolens.report.network import network_section
 from convolens.report.numbers import metric_text, number_in, percent, seconds_text
 from convolens.report.parts import Facts, Heading, Part, Report, Section, Text
+from convolens.report.picture import picture, picture_of_file
 from convolens.report.recipe import recipe_section
 from convolens.report.results import (
     calibration_part,
@@ -30,12 +32,18 @@ from convolens.report.sight import (
     saliency_parts,
 )
 from convolens.report.training import curve_parts, machine_section
+from convolens.train.events import Noted, Notify
 from convolens.train.files import read_bytes, write_text
-from convolens.workbench.command import command_of
+from convolens.visual.patches import layers_to_cut
 from convolens.workbench.gathered import Evaluated, Gathered, Lacking, gather, tried
+from convolens.workbench.inside import Subject, embedding_figures, flow_of, patch_figure
+from convolens.workbench.repeat import repeat
 from convolens.workbench.run import Run
 
 _FEW_STEPS, _MANY_STEPS = 16, 50
+_SEARCH_MACS = 20e9  # a report is made at the end of every training
+_UNITS, _PATCHES = 6, 8
+_FLOW_PX = 940.0
 _LARGE_MACS = 200_000_000  # of one picture; beyond, an integral of 50 steps would take a minute
 
 
@@ -68,11 +76,27 @@ def report(
     return path
 
 
+def report_at_end(run: Run, device: str | None, notify: Notify) -> Path | None:
+    """Writes the report of a finished training; where it cannot be written, a note says why.
+
+    The training is done and saved, whatever a report fails of.
+
+    Args:
+        notify: is told where the report is, or why there is none.
+    """
+    written = tried(lambda: report(run, device=device))
+    if isinstance(written, Lacking):
+        notify(Noted(text=f"the report could not be written: {written.why}"))
+        return None
+    notify(Noted(text=f"The report is {written}; open it in a browser."))
+    return written
+
+
 def report_of(found: Gathered) -> Report:
     """The report on what a Run holds."""
     run = found.run
     env = {} if isinstance(found.env, Lacking) else found.env
-    command = command_of(run.config)
+    command = repeat(run)
     now = datetime.now().astimezone()
     return Report(
         title=f"{run.config.model.name} on {run.facts['dataset']}",
@@ -164,6 +188,8 @@ def _machine(found: Gathered) -> Section:
 
 def _results(found: Gathered) -> list[Part]:
     tested, names = found.tested, found.run.task.class_names
+    if found.run.config.task != "classify":
+        return _drawn_results(found)
     if isinstance(tested, Lacking):
         if isinstance(found.test, Lacking):
             return [_sorry(tested)]
@@ -191,6 +217,24 @@ def _results(found: Gathered) -> list[Part]:
     ]
 
 
+def _drawn_results(found: Gathered) -> list[Part]:
+    """What training has kept of the test of another task: the metrics and the pictures."""
+    parts: list[Part] = []
+    if not isinstance(found.test, Lacking):
+        parts.append(Facts(items=tuple(_metric_items(found.test["metrics"], ""))))
+    for file in sorted(found.run.folder.figures.glob("*.png")):
+        words = file.stem.replace("-", " ")
+        caption = f"{words[:1].upper()}{words[1:]}, as training has drawn it of the test pictures."
+
+        def shown(file: Path = file, caption: str = caption) -> list[Part]:
+            where = f"figures/{file.name}"
+            return [picture_of_file(read_bytes(file), where, file.stem, caption, "")]
+
+        if file.stem not in ("curves", "filters"):  # which stand in chapters of their own
+            parts += _under(f"{words[:1].upper()}{words[1:]}", shown)
+    return parts or [Text(text="The training has left no results yet.", tone="warning")]
+
+
 def _remarks(found: Gathered, tested: Evaluated) -> list[Part]:
     """Where these numbers come from, if they are not those of the training."""
     if isinstance(found.test, Lacking):
@@ -208,7 +252,7 @@ def _remarks(found: Gathered, tested: Evaluated) -> list[Part]:
 
 
 def _sight(found: Gathered) -> list[Part]:
-    network, tested, task = found.network, found.tested, found.run.task
+    network, tested = found.network, found.tested
     if isinstance(network, Lacking):
         return [_sorry(network)]
     examples = tested if isinstance(tested, Lacking) else tried(lambda: _examples(tested))
@@ -221,25 +265,70 @@ def _sight(found: Gathered) -> list[Part]:
         return filter_parts(network, first, read_bytes(file) if file.is_file() else None)
 
     parts = _under("The first filters", first_filters)
-    if isinstance(examples, Lacking):
-        return [*parts, Heading(text="Feature maps and saliency"), _sorry(examples)]
-    is_large = not isinstance(found.graph, Lacking) and found.graph.totals.macs > _LARGE_MACS
-    steps = _FEW_STEPS if is_large else _MANY_STEPS
-
-    def inputs() -> Tensor:
-        pixels = torch.stack([torch.from_numpy(example.pixels) for example in examples])
-        nothing = torch.zeros(len(examples), dtype=torch.int64)
-        return task.prepare(pixels.to(found.device), nothing, None)[0]
-
-    def saliency() -> list[Part]:
-        return saliency_parts(network, inputs(), examples, task.class_names, steps)
-
+    if found.run.config.task != "classify":
+        return parts
+    if isinstance(tested, Lacking) or isinstance(examples, Lacking):
+        missing = next(each for each in (tested, examples) if isinstance(each, Lacking))
+        title = "Strongest patches, feature maps, saliency and embedding"
+        return [*parts, Heading(text=title), _sorry(missing)]
+    macs = 0 if isinstance(found.graph, Lacking) else found.graph.totals.macs
+    subject = Subject(
+        net=network.to(memory_format=torch.contiguous_format),
+        task=found.run.classifier,
+        format=found.run.format,
+        device=found.device,
+        macs=macs,
+        search_macs=_SEARCH_MACS,
+    )
     return [
         *parts,
-        *_under("What speaks for the class that it says", saliency),
-        *_under("Feature maps", lambda: map_parts(network, inputs()[:1], examples[0])),
+        *_under("What its units look for", lambda: _patches(subject, tested)),
+        *_under("A picture on its way", lambda: _flow(subject, found, examples[0])),
+        *_under("What speaks for the class that it says", lambda: _saliency(subject, examples)),
+        *_under(
+            "Feature maps",
+            lambda: map_parts(network, _inputs(subject, examples[:1]), examples[0]),
+        ),
+        *_under("Which pictures are alike to it", lambda: _embedding(subject, tested)),
+        Text(text="The same and more, larger: convolens look RUN", tone="soft"),
         Text(text="The same of any picture: convolens look RUN PICTURE", tone="soft"),
     ]
+
+
+def _inputs(subject: Subject, examples: Sequence[Example]) -> Tensor:
+    return subject.prepare(torch.from_numpy(np.stack([example.pixels for example in examples])))
+
+
+def _patches(subject: Subject, tested: Evaluated) -> list[Part]:
+    """The strongest patches of the first layer and a deeper one."""
+    if not subject.layers.spatial:
+        return [Text(text="The network has no layer with feature maps.", tone="soft")]
+    return [
+        picture(patch_figure(subject, tested, layer, most=_UNITS, count=_PATCHES))
+        for layer in layers_to_cut(subject.layers)
+    ]
+
+
+def _flow(subject: Subject, found: Gathered, example: Example) -> list[Part]:
+    if isinstance(found.graph, Lacking):
+        return [_sorry(found.graph)]
+    x = _inputs(subject, [example])
+    with torch.inference_mode():
+        output: Tensor = subject.net(x.clone())
+    shares = output[0].float().softmax(0).tolist()
+    classes = list(zip(subject.task.class_names, shares, strict=True))
+    drawing = flow_of(subject.net, x, example.pixels, found.graph, classes, width_px=_FLOW_PX)
+    return [Text(text=f"This is {example.name}."), picture(drawing.figure)]
+
+
+def _saliency(subject: Subject, examples: Sequence[Example]) -> list[Part]:
+    steps = _FEW_STEPS if subject.macs > _LARGE_MACS else _MANY_STEPS
+    x = _inputs(subject, examples)
+    return saliency_parts(subject.net, x, examples, subject.task.class_names, steps)
+
+
+def _embedding(subject: Subject, tested: Evaluated) -> list[Part]:
+    return [picture(figure) for figure in embedding_figures(subject, tested, ("pca",))]
 
 
 def _examples(tested: Evaluated) -> list[Example]:
