@@ -41,6 +41,16 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["HOME"] = str(tmp_path_factory.mktemp("home"))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_reports() -> Iterator[None]:
+    """A report takes longer than the trainings of these tests; those about it switch it on."""
+    from convolens.workbench import report
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "report_at_end", lambda *_: None)
+        yield
+
+
 Start = Callable[..., BaseProcess]
 # Each process begins as a copy of one that has imported everything already: importing PyTorch
 # anew would take longer than the trainings of these tests.

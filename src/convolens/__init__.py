@@ -20,6 +20,8 @@ _PUBLIC = {
     "report": ("convolens.workbench.report", "report"),
     "summarize": ("convolens.workbench.summary", "summarize"),
     "compare": ("convolens.workbench.compare", "compare"),
+    "check": ("convolens.workbench.check", "check"),
+    "convert": ("convolens.workbench.convert", "convert"),
     "field": ("convolens.workbench.field", "field"),
     "Run": ("convolens.workbench.run", "Run"),
     "train_scratch": ("convolens.workbench.scratch", "train_scratch"),

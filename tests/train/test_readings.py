@@ -29,7 +29,9 @@ def test_what_is_read_is_what_was_added() -> None:
     waiting = Readings("cuda")
     for step in range(3):
         loss = torch.tensor(1 / (step + 3), requires_grad=True)
-        waiting.add(step, 0.5, {"loss": loss, "accuracy": torch.tensor(0.1 * step).double()}, 2.0, 1.0)
+        waiting.add(
+            step, 0.5, {"loss": loss, "accuracy": torch.tensor(0.1 * step).double()}, 2.0, 1.0
+        )
     found = waiting.read()
     assert [r.step for r in found] == [0, 1, 2]
     assert [r.metrics["loss"] for r in found] == [float(torch.tensor(1 / n)) for n in (3, 4, 5)]

@@ -9,8 +9,9 @@ from safetensors.torch import load_file
 from convolens.models.airbench import whitening_filters
 from convolens.train.events import Event, Stepped
 from convolens.train.stop import StoppedError, StopRequest
-from convolens.workbench.material import initial_network, load, make_task
+from convolens.workbench.material import initial_network, load
 from convolens.workbench.run import Run
+from convolens.workbench.tasks import make_task
 from convolens.workbench.train import train
 
 SETTINGS = [

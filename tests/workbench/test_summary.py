@@ -163,7 +163,7 @@ def test_training_takes_notation_too() -> None:
     word = "3x8x8 | conv 4 3x3 p1 | relu | fc 7"
     net = build_network(word, {}, num_classes=5, input_size=(1, 10, 12))
     assert net(torch.zeros(2, 1, 10, 12)).shape == (2, 5)
-    with pytest.raises(ConfigError, match="torchvision has no network called .* to classify"):
+    with pytest.raises(ConfigError, match="to classify"):
         build_network("torchvision:fcn_resnet50", {}, num_classes=5, input_size=(3, 64, 64))
 
 

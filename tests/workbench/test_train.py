@@ -178,7 +178,7 @@ def test_damaged_pictures_are_counted_and_named(stripes: Path, tmp_path: Path) -
     told: list[Event] = []
     run = train(str(stripes), epochs=1, batch=8, out=tmp_path, notify=told.append)
     notes = "\n".join(e.text for e in told if isinstance(e, Noted))
-    assert "2 pictures could not be read" in notes
+    assert "2 problems in the data" in notes
     assert "cut.png" in notes
     assert "words.jpg" in notes
     assert len(run.facts["problems"]) == 2

@@ -2,12 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from convolens.cli.sizes import Input, Model, place_of, sizes_of
-from convolens.cli.words import Json
+from convolens.cli.words import DataRoot, Json
 from convolens.errors import ConfigError, UnavailableError
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import, and `--help` needs none of it
@@ -31,12 +31,24 @@ def field(
         bool,
         typer.Option("--effective", help="Also by gradient: how much each pixel counts."),
     ] = False,
+    objects: Annotated[
+        str | None,
+        typer.Option(
+            "--objects",
+            metavar="DATA",
+            help="A dataset with boxes: which share of its objects is larger than the field.",
+        ),
+    ] = None,
+    data_root: DataRoot = None,
     as_json: Json = False,
 ) -> None:
     """Show which pixels of the input one unit sees."""
     if (image is None) != (out is None):
         raise ConfigError("--image and --out go together: a picture, and where to draw on it")
     place, size = place_of(unit), sizes_of(sizes)
+    if objects is not None:
+        _compare_with_objects(model, layer, objects, size, data_root, as_json)
+        return
     from convolens.workbench.field import field as work
 
     seen = work(model, layer, place, input_size=size, image=image, effective=effective)
@@ -49,6 +61,24 @@ def field(
             raise UnavailableError(f"{out} cannot be written: {error.strerror}") from error
         typer.echo(f"written: {out}", err=True)
     print(json.dumps(seen.to_json()) if as_json else _text(seen))
+
+
+def _compare_with_objects(
+    model: str, layer: str, data: str, size: Any, data_root: Path | None, as_json: bool
+) -> None:
+    from convolens.workbench.objects import objects_beside_field
+
+    found = objects_beside_field(model, layer, data, input_size=size, data_root=data_root)
+    if as_json:
+        print(json.dumps(found.to_json()))
+        return
+    (height, width), (tall, wide) = found.field, found.median
+    print(f"a unit of {layer} sees {height}×{width} pixels")
+    print(f"{found.num_objects:,} objects of {data}, the median of them {tall:.0f}×{wide:.0f}:")
+    names = max(map(len, (*found.larger_by_class, "all")))
+    print(f"  {'all':<{names}}  {found.larger:7.2%} are larger than that")
+    for name, share in found.larger_by_class.items():
+        print(f"  {name:<{names}}  {share:7.2%}")
 
 
 def _text(seen: "UnitField") -> str:

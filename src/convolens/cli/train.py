@@ -2,19 +2,15 @@
 
 import json
 import os
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from convolens.cli.find_rate import find_rate
 from convolens.cli.processes import processes_of, taking_part
 from convolens.cli.words import DataRoot, Device, Json
-from convolens.errors import ConfigError, ConvolensError
-
-if TYPE_CHECKING:  # PyTorch takes seconds to import, and `--help` needs none of it
-    from convolens.workbench.run import Run
+from convolens.errors import ConfigError
 
 Text = str | None
 
@@ -111,32 +107,17 @@ def train(
             weights=weights,
             settings=settings or (),
             resume=resume,
+            report=not no_report,
             notify=display,
             processes=processes,
         )
     if not processes.is_first:
         return
     summary = run.summary()
-    if not as_json:
-        display.show(closing(summary))
-    page = None if no_report else write_report(run, device)
     if as_json:
         print(json.dumps(summary))
-    elif page is not None:
-        display.show(f"The report is {page}; open it in a browser.")
-
-
-def write_report(run: "Run", device: str | None) -> Path | None:
-    """Writes the report of a finished training, or says in one line why it cannot be written."""
-    from convolens.workbench.report import report
-
-    try:
-        return report(run, device=device)
-    except Exception as error:  # the training is done and saved, whatever a report fails of
-        kind = "" if isinstance(error, ConvolensError) else f"{type(error).__name__}: "
-        why = " ".join(str(error).split())
-        print(f"convolens: the report could not be written: {kind}{why}", file=sys.stderr)
-        return None
+    else:
+        display.show(closing(summary))
 
 
 def closing(summary: dict[str, Any]) -> str:
@@ -144,7 +125,7 @@ def closing(summary: dict[str, Any]) -> str:
     metrics = summary["metrics"]
     values = ", ".join(
         f"{name.removeprefix('test_').replace('_', ' ')} "
-        + (f"{value:.2%}" if "accuracy" in name else f"{value:.4f}")
+        + (f"{value:.4f}" if "loss" in name else f"{value:.2%}")
         for name, value in metrics.items()
     )
     run = summary["run"]

@@ -1,6 +1,6 @@
 """What a Task is: the only view of a task that training has."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -32,6 +32,11 @@ class Task(Protocol):
         ...
 
     @property
+    def class_names(self) -> tuple[str, ...]:
+        """One for each class that the network tells apart."""
+        ...
+
+    @property
     def best_metric(self) -> str:
         """The metric that decides which weights are the best; larger is better."""
         ...
@@ -41,6 +46,10 @@ class Task(Protocol):
 
         Like a tensor they have `to(device)`, and a slice of them is that of their pictures.
         """
+        ...
+
+    def inputs(self, pixels: Tensor) -> Tensor:
+        """Uint8 pictures as the network reads them, without augmentation."""
         ...
 
     def prepare(
@@ -79,8 +88,13 @@ class Task(Protocol):
 
     def meter(self, num_examples: int) -> Meter: ...
 
-    def figures(self, meter: Meter, split: Split) -> Sequence[Figure]:
-        """What a person should see of a finished pass over a split."""
+    def figures(
+        self, meter: Meter, split: Split, predict: Callable[[Tensor], Any] | None = None
+    ) -> Sequence[Figure]:
+        """What a person should see of a finished pass over a split.
+
+        `predict` gives the network's outputs for the pictures at these places of the split.
+        """
         ...
 
     def to_json(self) -> Mapping[str, Any]:

@@ -1,6 +1,6 @@
 """Classification: one label for a picture."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -12,6 +12,7 @@ from convolens.data.augment import AugmentConfig, Share, augment, mix
 from convolens.data.base import MemoryPictures, Split
 from convolens.errors import DataError
 from convolens.tasks.base import Meter
+from convolens.tasks.pixels import normalized
 from convolens.visual.confusion import confusion
 from convolens.visual.figure import Figure
 from convolens.visual.mistakes import worst_mistakes
@@ -94,6 +95,9 @@ class Classify:
             raise DataError("this dataset has no labels to classify by")
         return labels[indices]
 
+    def inputs(self, pixels: Tensor) -> Tensor:
+        return normalized(pixels, self.mean, self.std)
+
     def prepare(
         self,
         pixels: Tensor,
@@ -102,17 +106,15 @@ class Classify:
         share: Share | None = None,
         flipped: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        mean = torch.tensor(self.mean, device=pixels.device).view(-1, 1, 1)
-        std = torch.tensor(self.std, device=pixels.device).view(-1, 1, 1)
         if generator is None:
-            return torch.addcmul(-mean / std, pixels.float(), 1 / (255 * std)), targets
+            return self.inputs(pixels), targets
         x = augment(
             pixels, generator, self.augmentation, fill=self.fill, share=share, flipped=flipped
         )
         if self.augmentation.mixup or self.augmentation.cutmix:
             one_hot = F.one_hot(targets, len(self.class_names)).float()
             x, targets = mix(x, one_hot, generator, self.augmentation, share=share)
-        return (x - mean) / std, targets
+        return self.inputs(x), targets
 
     def loss(self, outputs: Outputs, targets: Tensor) -> Tensor:
         """Cross entropy, L + λ·Σ_i L_i where there are auxiliary classifiers."""
@@ -136,7 +138,12 @@ class Classify:
     def meter(self, num_examples: int) -> ClassifyMeter:
         return ClassifyMeter(len(self.class_names), num_examples)
 
-    def figures(self, meter: Meter, split: Split) -> Sequence[Figure]:
+    def figures(
+        self,
+        meter: Meter,
+        split: Split,
+        predict: Callable[[Tensor], Any] | None = None,  # noqa: ARG002  # the meter holds it all
+    ) -> Sequence[Figure]:
         seen = cast("ClassifyMeter", meter)
         labels = self.targets(split, torch.arange(len(split)))
         # Of a picture that could not be read there is no prediction: −1.

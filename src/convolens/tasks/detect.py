@@ -1,6 +1,6 @@
 """Detection: a box, a class and a score for every object of a picture."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
@@ -16,6 +16,7 @@ from convolens.nn.objects import Objects, pad_objects
 from convolens.tasks.average_precision import THRESHOLDS, Curve, Found, Truth, precision_recall
 from convolens.tasks.base import Meter
 from convolens.tasks.misses import worst_misses
+from convolens.tasks.pixels import normalized
 from convolens.visual.figure import Figure
 from convolens.visual.precision_recall import precision_recall as precision_recall_figure
 
@@ -135,6 +136,9 @@ class Detect:
             None if proposals is None else [proposals[i] for i in places],
         )
 
+    def inputs(self, pixels: Tensor) -> Tensor:
+        return normalized(pixels, self.mean, self.std)
+
     def prepare(
         self,
         pixels: Tensor,
@@ -143,10 +147,8 @@ class Detect:
         share: Share | None = None,
         flipped: Tensor | None = None,
     ) -> tuple[Tensor, Objects]:
-        mean = torch.tensor(self.mean, device=pixels.device).view(-1, 1, 1)
-        std = torch.tensor(self.std, device=pixels.device).view(-1, 1, 1)
         if generator is None:
-            return torch.addcmul(-mean / std, pixels.float(), 1 / (255 * std)), targets
+            return self.inputs(pixels), targets
         proposals = targets.proposals
         boxes = targets.boxes if proposals is None else torch.cat((targets.boxes, proposals), 1)
         moved = augment_together(
@@ -159,7 +161,7 @@ class Detect:
             flipped=flipped,
             boxes=boxes,
         )
-        return (moved.pixels - mean) / std, _moved_objects(targets, moved)
+        return self.inputs(moved.pixels), _moved_objects(targets, moved)
 
     def loss(self, outputs: Outputs, targets: Objects) -> Tensor:
         """The sum of the parts of the network's own loss."""
@@ -182,7 +184,12 @@ class Detect:
     def meter(self, num_examples: int) -> DetectMeter:
         return DetectMeter(self.class_names, num_examples)
 
-    def figures(self, meter: Meter, split: Split) -> Sequence[Figure]:
+    def figures(
+        self,
+        meter: Meter,
+        split: Split,
+        predict: Callable[[Tensor], Any] | None = None,  # noqa: ARG002  # the meter holds it all
+    ) -> Sequence[Figure]:
         seen = cast("DetectMeter", meter)
         curves = seen.curves()
         precision = np.stack([curve.precision[AT_HALF] for curve in curves])
@@ -203,13 +210,11 @@ class Detect:
 
 def _moved_objects(targets: Objects, moved: Moved) -> Objects:
     """The objects where augmentation has put them; those that it has moved out are padding."""
-    assert moved.boxes is not None
-    assert moved.kept is not None
+    every, there = cast("Tensor", moved.boxes), cast("Tensor", moved.kept)
     most = targets.labels.shape[1]
-    boxes, proposals = moved.boxes[:, :most], None
-    kept = moved.kept[:, :most]
+    boxes, kept, proposals = every[:, :most], there[:, :most], None
     if targets.proposals is not None:
-        proposals = moved.boxes[:, most:].masked_fill(~moved.kept[:, most:, None], float("nan"))
+        proposals = every[:, most:].masked_fill(~there[:, most:, None], float("nan"))
     return Objects(
         boxes=boxes.masked_fill(~kept[..., None], 0.0),
         labels=targets.labels.masked_fill(~kept, -1),

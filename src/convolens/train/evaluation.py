@@ -1,8 +1,8 @@
 """One pass over a split without learning."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -97,6 +97,19 @@ def _gathered(passes: Iterator[_Seen], plan: Plan, processes: Processes) -> list
         )
         for place in sorted(batches)
     ]
+
+
+def outputs_of(
+    model: nn.Module, task: Task, split: Split, plan: Plan
+) -> Callable[[Tensor], Any]:
+    """A function that gives a network's outputs for the pictures at some places of a split."""
+
+    def predict(indices: Tensor) -> Any:
+        inputs = task.inputs(split.pictures.batch(indices).to(plan.device))
+        with _evaluating(model), torch.inference_mode(), plan.autocast():
+            return model(plan.arrange(inputs))
+
+    return predict
 
 
 @contextmanager

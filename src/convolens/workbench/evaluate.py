@@ -14,7 +14,9 @@ from convolens.tasks.classify import ClassifyMeter
 from convolens.train.config import DataConfig, Tta
 from convolens.train.evaluation import evaluate as evaluate_split
 from convolens.workbench.material import load
+from convolens.workbench.proposals import proposed
 from convolens.workbench.run import Run
+from convolens.workbench.tasks import check_views, names_for
 from convolens.workbench.views import mean_log_probability, with_views
 
 RunWord = str | Path | Run
@@ -82,10 +84,19 @@ def evaluate(
     if isinstance(run, str | Path | Run):
         opened = Run.open(run)
         test = _dataset(opened, _wanted(opened, data, data_root)).test
-        return _outputs(opened, test, device, tta)[0]
+        return _metrics(opened, test, device, tta)
     runs = [Run.open(word) for word in run]
     if not runs:
         raise ConfigError("eval needs at least one Run")
+    if len(runs) == 1:
+        metrics = evaluate(runs[0], data, data_root=data_root, device=device, tta=tta)
+        return Ensemble(metrics=metrics, each=(metrics,))
+    for other in runs:
+        if other.config.task != "classify":
+            raise ConfigError(
+                f"several Runs can be evaluated together where they classify; {other.path} is "
+                f"there to {other.config.task}"
+            )
     for other in runs[1:]:
         if other.task.class_names != runs[0].task.class_names:
             raise ConfigError(
@@ -125,13 +136,13 @@ def _evaluate_together(
     # A picture that cannot be read was left out; NaN stands in its row.
     together = mean_log_probability([outputs for _, outputs in found])
     seen = torch.nonzero(together.isfinite().all(dim=1)).flatten()
-    meter.update(seen, together[seen], task.targets(tests[0], seen))
+    meter.update(seen, task.results(together[seen], task.targets(tests[0], seen)))
     return Ensemble(metrics=meter.metrics(), each=tuple(metrics for metrics, _ in found))
 
 
 def _wanted(run: Run, data: str | None, data_root: str | Path | None) -> DataConfig:
     wanted = run.config.data
-    wanted = replace(wanted, channels=run.format.channels, image_size=run.format.size[0])
+    wanted = replace(wanted, channels=run.format.channels, image_size=max(run.format.size))
     if data is not None:
         wanted = replace(wanted, name=data)
     if data_root is not None:
@@ -141,12 +152,20 @@ def _wanted(run: Run, data: str | None, data_root: str | Path | None) -> DataCon
 
 def _dataset(run: Run, wanted: DataConfig) -> Dataset:
     dataset = load(replace(run.config, data=wanted))
-    if dataset.class_names != run.task.class_names:
+    names = names_for(run.config.task, dataset)
+    if names != run.task.class_names:
         raise DataError(
-            f"{dataset.name} has the classes {_listed(dataset.class_names)}, "
+            f"{dataset.name} has the classes {_listed(names)}, "
             f"the Run was trained on {_listed(run.task.class_names)}"
         )
     return dataset
+
+
+def _metrics(run: Run, test: Split, device: str | None, tta: Tta | None) -> dict[str, float]:
+    """A Run's metrics on a split."""
+    network = run.network(device)
+    views = with_views(network, check_views(run.config.task, tta or run.config.tta))
+    return evaluate_split(views, run.task, proposed(test, network), run.plan(device)).metrics()
 
 
 def _outputs(

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from convolens.analysis.explanation import Explanation, explain_unit
@@ -55,7 +54,7 @@ def network_and_input(run: Run, image: str | Path) -> tuple[nn.Module, Tensor]:
     # A plan's kernels compute several layers at once, and half precision rounds.
     plain = replace(run, facts={**run.facts, "plan": PLAIN.to_json()})
     pixels, _ = read_as(image, run.format)
-    x, _ = run.task.prepare(pixels[None], torch.zeros(1, dtype=torch.int64), None)
+    x = run.task.inputs(pixels[None])
     return plain.network("cpu"), x
 
 

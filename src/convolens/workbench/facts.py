@@ -36,8 +36,8 @@ def notes_of(dataset: Dataset) -> list[str]:
     texts = list(dataset.notes)
     problems = dataset.problems
     if problems:
-        noun = "picture" if len(problems) == 1 else "pictures"
-        texts.append(f"{len(problems)} {noun} could not be read and will be left out:")
+        noun = "problem" if len(problems) == 1 else "problems"
+        texts.append(f"{len(problems)} {noun} in the data:")
         texts += [f"  {problem.where}: {problem.why}" for problem in problems[:MAX_PROBLEMS]]
         if len(problems) > MAX_PROBLEMS:
             texts.append(f"  … and {len(problems) - MAX_PROBLEMS} more, listed in config.json")

@@ -10,9 +10,9 @@ from convolens.data.base import Dataset
 from convolens.data.registry import load_dataset
 from convolens.data.root import cache_folder
 from convolens.data.splits import carve_validation
-from convolens.errors import ConfigError
 from convolens.models.weights import load_imagenet
-from convolens.tasks.classify import Classify, channel_statistics, spread_indices
+from convolens.tasks.base import Task
+from convolens.tasks.classify import spread_indices
 from convolens.train.config import Config
 from convolens.train.events import Decoded, Noted, Notify, ignore
 from convolens.train.freeze import freeze
@@ -20,6 +20,7 @@ from convolens.train.plan import Plan
 from convolens.train.run import RunFolder
 from convolens.train.transfer import Transfer, transfer
 from convolens.workbench.network import IMAGENET, build_network, imagenet_name
+from convolens.workbench.tasks import names_for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,7 @@ class Material:
 
     config: Config
     dataset: Dataset
-    task: Classify
+    task: Task
     network: nn.Module
     plan: Plan
 
@@ -56,23 +57,6 @@ def load(config: Config, notify: Notify = ignore) -> Dataset:
     return dataset
 
 
-def make_task(config: Config, dataset: Dataset) -> Classify:
-    """The task of a configuration, with the statistics of the training pictures."""
-    if config.task != "classify":
-        raise ConfigError(f"task must be 'classify', received {config.task!r}")
-    mean, std = channel_statistics(dataset.train)
-    ground = dataset.format.background
-    fill = mean if ground is None else [ground / 255] * len(mean)
-    return Classify(
-        class_names=dataset.class_names,
-        mean=tuple(mean),
-        std=tuple(std),
-        fill=tuple(fill),
-        augmentation=config.augment,
-        label_smoothing=config.loss.label_smoothing,
-    )
-
-
 def initial_network(config: Config, dataset: Dataset) -> nn.Module:
     """The network before its first step: its weights by the seed, what is frozen, frozen."""
     torch.manual_seed(config.seed)
@@ -80,14 +64,15 @@ def initial_network(config: Config, dataset: Dataset) -> nn.Module:
     network = build_network(
         config.model.name,
         config.model.options,
-        num_classes=len(dataset.class_names),
+        num_classes=len(names_for(config.task, dataset)),
         input_size=(dataset.format.channels, height, width),
+        task=config.task,
     )
     freeze(network, config.freeze)
     return network
 
 
-def initialize_from_pictures(network: nn.Module, dataset: Dataset, task: Classify) -> None:
+def initialize_from_pictures(network: nn.Module, dataset: Dataset, task: Task) -> None:
     """Lets a network that has a method `initialize_from` see training pictures before it learns.
 
     It gets up to 5,000 of them, evenly spread, as it will read them, without augmentation.
@@ -97,8 +82,7 @@ def initialize_from_pictures(network: nn.Module, dataset: Dataset, task: Classif
         return
     indices = spread_indices(dataset.train)
     pixels = dataset.train.pictures.batch(indices)
-    targets = task.targets(dataset.train, indices)
-    initialize(task.prepare(pixels, targets, None)[0])
+    initialize(task.inputs(pixels))
 
 
 def load_initial_weights(network: nn.Module, config: Config, notify: Notify) -> None:

@@ -61,7 +61,7 @@ def predict_pictures(
         part = images[start : start + BATCH_SIZE]
         fitted = [read_as(path, format) for path in part]
         pixels = torch.stack([pixels for pixels, _ in fitted]).to(plan.device)
-        inputs, _ = task.prepare(pixels, torch.zeros(len(part), dtype=torch.int64), None)
+        inputs = task.inputs(pixels)
         with torch.inference_mode(), plan.autocast():
             logits = network(plan.arrange(inputs))
         best = logits.float().softmax(dim=1).topk(min(top, len(task.class_names)), dim=1)

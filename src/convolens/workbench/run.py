@@ -10,7 +10,10 @@ from torch import nn
 
 from convolens.data.picture import PictureFormat
 from convolens.errors import RunError
-from convolens.tasks.classify import Classify, classify_from_json
+from convolens.tasks.base import Task
+from convolens.tasks.classify import Classify
+from convolens.tasks.detect import Detect
+from convolens.tasks.segment import Segment
 from convolens.train.checkpoint import load_weights
 from convolens.train.config import Config, Tta
 from convolens.train.files import read_json
@@ -18,6 +21,9 @@ from convolens.train.plan import Plan, choose_device, plan_from_json
 from convolens.train.run import RunFolder
 from convolens.workbench.network import build_network
 from convolens.workbench.predict import Prediction, predict_pictures
+from convolens.workbench.predict_boxes import SCORE, BoxPrediction, predict_boxes
+from convolens.workbench.predict_masks import MaskPrediction, predict_masks
+from convolens.workbench.tasks import FROM_JSON, check_views
 from convolens.workbench.views import with_views
 
 
@@ -97,12 +103,25 @@ class Run:
         }
 
     @cached_property
-    def task(self) -> Classify:
+    def task(self) -> Task:
         """The Run's task, as far as prediction needs it."""
         try:
-            return classify_from_json(self.facts["task"])
+            return FROM_JSON[self.config.task](self.facts["task"])
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{self.folder.config_file} is damaged: found.task: {error}") from error
+
+    @property
+    def classifier(self) -> Classify:
+        """The task of a Run that classifies.
+
+        Raises:
+            RunError: when the Run is for another task.
+        """
+        if not isinstance(self.task, Classify):
+            raise RunError(
+                f"{self.path} was trained to {self.config.task}; this needs a Run that classifies"
+            )
+        return self.task
 
     @cached_property
     def format(self) -> PictureFormat:
@@ -133,6 +152,7 @@ class Run:
             self.config.model.options,
             num_classes=len(self.task.class_names),
             input_size=(self.format.channels, height, width),
+            task=self.config.task,
         )
         best, last = (self.folder.weights_file(which) for which in ("best", "last"))
         load_weights(net, best if best.is_file() or self.is_complete else last)
@@ -142,26 +162,32 @@ class Run:
         self,
         *images: str | Path,
         top: int = 5,
+        score: float = SCORE,
         device: str | None = None,
         tta: Tta | None = None,
-    ) -> list[Prediction]:
+    ) -> list[Prediction] | list[MaskPrediction] | list[BoxPrediction]:
         """What the network says of pictures of any size and colour.
 
         Args:
             images: files.
-            top: how many labels to give for each picture.
+            top: how many labels to give for each picture, where the Run classifies.
+            score: the least score of a detection, where the Run detects.
             device: "cpu" or "cuda"; None is the Run's.
-            tta: views of a picture that are averaged: "none", "flip", "shifts" or "crops";
-                None is the Run's.
-        Returns: a Prediction for each picture, in their order.
+            tta: views of a picture that are averaged: "none", "flip" (to segment, too), "shifts"
+                or "crops"; None is the Run's.
+        Returns: a Prediction for each picture, in their order; a MaskPrediction where the Run
+            segments, a BoxPrediction where it detects.
         Raises:
             DataError: when a picture cannot be read.
         """
-        plan = self.plan(device)
-        network = with_views(self.network(device), tta or self.config.tta)
-        return predict_pictures(
-            network, self.task, plan, self.format, [Path(p) for p in images], top
-        )
+        plan, task, paths = self.plan(device), self.task, [Path(p) for p in images]
+        views = check_views(self.config.task, tta or self.config.tta)
+        network = with_views(self.network(device), views)
+        if isinstance(task, Segment):
+            return predict_masks(network, task, plan, self.format, paths)
+        if isinstance(task, Detect):
+            return predict_boxes(network, task, plan, self.format, paths, score)
+        return predict_pictures(network, self.classifier, plan, self.format, paths, top)
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -171,8 +197,9 @@ def predict(
     run: str | Path | Run,
     *images: str | Path,
     top: int = 5,
+    score: float = SCORE,
     device: str | None = None,
     tta: Tta | None = None,
-) -> list[Prediction]:
+) -> list[Prediction] | list[MaskPrediction] | list[BoxPrediction]:
     """Does what `Run.predict` does, for a Run or its folder."""
-    return Run.open(run).predict(*images, top=top, device=device, tta=tta)
+    return Run.open(run).predict(*images, top=top, score=score, device=device, tta=tta)

@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -34,8 +35,9 @@ from convolens.train.stop import StoppedError, StopRequest, stop_signals
 from convolens.visual.curves import curves
 from convolens.visual.filters import filters
 from convolens.workbench.facts import environment, facts_of, notes_of
-from convolens.workbench.material import load, make_task
+from convolens.workbench.material import load
 from convolens.workbench.run import Run
+from convolens.workbench.tasks import make_task
 from convolens.workbench.to_torch import to_torch
 from convolens.workbench.work import write_figures
 
@@ -55,6 +57,7 @@ def train_scratch(
     out: str | Path = "runs",
     name: str | None = None,
     data_root: str | Path | None = None,
+    report: bool = True,
     notify: Notify = ignore,
 ) -> Run:
     """Trains SimpleConvNet in NumPy alone, with Adam whose rate falls along half a cosine.
@@ -74,6 +77,7 @@ def train_scratch(
         out: the folder in which the Run's folder is made.
         name: the Run's name; None makes one of dataset, model and a number.
         data_root: where named datasets are; None is a cache folder of the user's.
+        report: write `report.html` at the end.
         notify: is told of every step, epoch and note.
     Returns: the Run, trained and tested.
     Raises:
@@ -98,7 +102,7 @@ def train_scratch(
         )
     augment = AugmentConfig(shift=SHIFT_PX / height, padding="edge")
     config = replace(config, augment=augment)
-    task = make_task(config, dataset)
+    task = cast("Classify", make_task(config, dataset))
     arrays = {
         key: _arrays(task, split)
         for key, split in (("train", dataset.train), ("val", dataset.val))
@@ -120,7 +124,12 @@ def train_scratch(
         except BaseException:
             folder.discard()
             raise
-    return Run.open(folder.path)
+    run = Run.open(folder.path)
+    if report:
+        from convolens.workbench.report import report_at_end  # which most trainings do without
+
+        report_at_end(run, "cpu", notify)
+    return run
 
 
 def _configure(

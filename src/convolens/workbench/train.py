@@ -8,13 +8,14 @@ from pathlib import Path
 from torch import nn
 
 from convolens.data.base import Dataset
-from convolens.data.registry import dataset_names
+from convolens.data.registry import dataset_names, default_task
 from convolens.data.root import cache_folder
 from convolens.errors import ConfigError, DataError, RunError
 from convolens.models.notation import is_notation
 from convolens.recipes.registry import find_recipe
 from convolens.tasks.base import Task
 from convolens.train.board import check_tensorboard
+from convolens.train.bounds import check_word
 from convolens.train.choice import Choice
 from convolens.train.config import Config, ModelConfig
 from convolens.train.distributed import ALONE, Processes, check_share
@@ -34,11 +35,12 @@ from convolens.workbench.material import (
     initialize_from_pictures,
     load,
     load_initial_weights,
-    make_task,
 )
-from convolens.workbench.network import IMAGENET
+from convolens.workbench.network import IMAGENET, task_of
 from convolens.workbench.planning import choose_plan
+from convolens.workbench.proposals import with_proposals
 from convolens.workbench.run import Run
+from convolens.workbench.tasks import FROM_JSON, make_task
 from convolens.workbench.work import work
 
 
@@ -58,6 +60,7 @@ def train(
     weights: str | Path | None = None,
     settings: Sequence[str] = (),
     resume: str | Path | None = None,
+    report: bool = True,
     notify: Notify = ignore,
     processes: Processes = ALONE,
 ) -> Run:
@@ -75,7 +78,8 @@ def train(
             for those that torchvision publishes; a head for another number of classes begins anew.
         settings: "key=value" for any field of the recipe, such as "optimizer.lr=0.05".
         resume: a stopped Run to go on with; it has its own recipe, so that beside it only
-            `device`, `data_root`, `notify` and `processes` may be given.
+            `device`, `data_root`, `report`, `notify` and `processes` may be given.
+        report: write `report.html` at the end; where it cannot be written, a note says why.
         notify: is told of every step, epoch and note.
         processes: which of several processes this one is; all of them call this function with
             the same words, inside `convolens.train.distributed.joined`.
@@ -106,9 +110,10 @@ def train(
         check_run_name(name)
         resume = _lost(Path(out), name, processes)
     if resume is not None:
-        return _resume(
+        run = _resume(
             resume, device=device, data_root=data_root, notify=notify, processes=processes
         )
+        return _reported(run, device, notify, processes) if report else run
     config = configure(
         data,
         model=model,
@@ -140,7 +145,17 @@ def train(
             if processes.is_first and not state_files(folder):
                 folder.discard()
             raise
-    return Run.open(folder.path) if processes.is_first else Run(folder, config, facts)
+    run = Run.open(folder.path) if processes.is_first else Run(folder, config, facts)
+    return _reported(run, device, notify, processes) if report else run
+
+
+def _reported(run: Run, device: str | None, notify: Notify, processes: Processes) -> Run:
+    """The same Run, with a report."""
+    from convolens.workbench.report import report_at_end  # which repeats trainings with this file
+
+    if processes.is_first:
+        report_at_end(run, device, notify)
+    return run
 
 
 def _lost(out: Path, name: str | None, processes: Processes) -> Path | None:
@@ -188,7 +203,7 @@ def configure(
     """The complete configuration of the words that `train` takes."""
     word = _absolute(data or "digits")
     root = Path(data_root) if data_root is not None else cache_folder()
-    config = find_recipe(recipe, word)
+    config = find_recipe(recipe, word, wanted_task(word, model, settings))
     config = _override(config, model, epochs, batch, device, seed, strict)
     config = replace(config, data=replace(config.data, root=str(root.absolute())))
     config = apply_settings(config, settings)
@@ -196,7 +211,24 @@ def configure(
         config = replace(config, weights=str(weights))
     if config.weights not in (None, IMAGENET):
         config = replace(config, weights=str(Path(config.weights).absolute()))
+    named = task_of(config.model.name)
+    if named not in (None, config.task):
+        raise ConfigError(
+            f"the network {config.model.name} is there to {named}, the training to {config.task}",
+            "Leave out --recipe, or choose another network: convolens models.",
+        )
     return replace(config, optimizer=resolved(config.optimizer))
+
+
+def wanted_task(data: str, model: str | None, settings: Sequence[str]) -> str:
+    """The task of a training: as a setting says, as the network needs, or as the data is for."""
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if equals and key.strip() == "task":
+            check_word("task", value.strip(), tuple(FROM_JSON))
+            return value.strip()
+    named = None if model is None else task_of(_absolute_file(model))
+    return named or default_task(data)
 
 
 def prepare(
@@ -221,6 +253,8 @@ def prepare(
     check_share(processes, config.batch_size, config.accumulate)
     task = make_task(config, dataset)
     network = initial_network(config, dataset)
+    with processes.one_first():
+        dataset = with_proposals(dataset, network, notify)
     initialize_from_pictures(network, dataset, task)
     load_initial_weights(network, config, notify)
     choice = _choose_together(config, dataset, task, network, device, processes)
@@ -317,6 +351,8 @@ def _resume(
             f"{opened.facts['counts']}, found {facts_of(dataset, task, plan)['counts']}"
         )
     network = initial_network(config, dataset)
+    with processes.one_first():
+        dataset = with_proposals(dataset, network, notify)
     if not state_files(opened.folder):
         initialize_from_pictures(network, dataset, task)
         load_initial_weights(network, config, notify)

@@ -12,11 +12,12 @@ from convolens.train.batch_norm import with_shared_batch_norm
 from convolens.train.board import Board
 from convolens.train.checkpoint import load_weights
 from convolens.train.distributed import ALONE, Processes
-from convolens.train.evaluation import evaluate
+from convolens.train.evaluation import evaluate, outputs_of
 from convolens.train.events import Notify
 from convolens.train.files import write_bytes, write_json
 from convolens.train.job import Job
 from convolens.train.loop import fit
+from convolens.train.plan import Plan
 from convolens.train.run import RunFolder
 from convolens.train.stop import StoppedError, StopRequest
 from convolens.visual.curves import curves
@@ -70,7 +71,7 @@ def work(
         ) from error
     if not processes.is_first:
         return
-    write_figures(folder, _figures(material, network, before, meter, folder))
+    write_figures(folder, _figures(material, network, plan, before, meter, folder))
     write_json(
         folder.test_file,
         {
@@ -94,12 +95,14 @@ def first_filters(network: nn.Module) -> NDArray[np.float32] | None:
 def _figures(
     material: Material,
     network: nn.Module,
+    plan: Plan,
     before: NDArray[np.float32] | None,
     meter: Meter,
     folder: RunFolder,
 ) -> Iterable[Figure]:
     yield curves(folder.read_metrics())
-    yield from material.task.figures(meter, material.dataset.test)
+    test = material.dataset.test
+    yield from material.task.figures(meter, test, outputs_of(network, material.task, test, plan))
     after = first_filters(network)
     if before is not None and after is not None:
         yield filters(before, after)
