@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -112,3 +113,29 @@ def test_a_full_disk_leaves_no_half_file(
     monkeypatch.setattr("convolens.data.cache.save_file", fail)
     assert_equal(cached([source], "small", tmp_path / "cache", Maker()), MADE)
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_targets_of_every_kind_are_kept(tmp_path: Path, source: Path) -> None:
+    targets: dict[str, Any] = {
+        "masks": torch.arange(12, dtype=torch.uint8).reshape(3, 2, 2),
+        "boxes": [torch.rand(2, 4), torch.empty(0, 4), torch.rand(1, 4)],
+        "box_ignore": [torch.tensor([True, False]), torch.zeros(0, dtype=torch.bool)] * 2,
+    }
+    targets["box_ignore"] = targets["box_ignore"][:3]
+    made = replace(
+        MADE,
+        train=split(1),
+        val=None,
+        test=replace(split(2), targets=targets),
+        tasks=("detect", "segment"),
+        mask_names=("a", "b"),
+    )
+    make = Maker(made)
+    for _ in range(2):
+        found = cached([source], "small", tmp_path / "cache", make)
+    assert make.calls == 1
+    assert (found.tasks, found.mask_names) == (("detect", "segment"), ("a", "b"))
+    assert torch.equal(torch.as_tensor(found.test.targets["masks"]), targets["masks"])
+    for kind in ("boxes", "box_ignore"):
+        pairs = list(zip(found.test.targets[kind], targets[kind], strict=True))
+        assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in pairs)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from convolens.data.augment import AugmentConfig, Share, augment
-from convolens.data.joint import VOID, augment_together, clipped_boxes
+from convolens.data.joint import augment_together, clipped_boxes
+from convolens.data.placement import VOID
 from convolens.errors import ConfigError, ShapeError
 
 EVERYTHING = AugmentConfig(

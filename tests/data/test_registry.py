@@ -21,7 +21,17 @@ Write = Callable[..., Path]
 
 def test_the_names_and_their_lines() -> None:
     assert dataset_names() == (
-        *("digits", "shapes", "mnist", "fashion-mnist", "kmnist", "cifar10", "cifar100"),
+        *(
+            "digits",
+            "shapes",
+            "mnist",
+            "fashion-mnist",
+            "kmnist",
+            "cifar10",
+            "cifar100",
+            "camvid",
+            "bccd",
+        ),
     )
     assert set(describe_datasets()) == set(dataset_names())
     for line in describe_datasets().values():
@@ -84,7 +94,10 @@ def test_strict_raises_for_what_the_cache_knows_to_be_damaged(
         ("./none", r"there is no folder or archive at \./none"),
         ("a/b", "there is no folder or archive at a/b"),
         ("photos.zip", r"there is no folder or archive at photos\.zip"),
-        (__file__, r"expected a folder or an archive of pictures, received the file .*\nArchives"),
+        (
+            __file__,
+            r"expected a folder or an archive of pictures, or a COCO file, received .*\nArch",
+        ),
     ],
 )
 def test_what_is_not_there_is_explained(tmp_path: Path, word: str, message: str) -> None:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -5,7 +7,7 @@ from hypothesis import strategies as st
 
 from convolens.data.base import Dataset, MemoryPictures, Split
 from convolens.data.picture import PictureFormat
-from convolens.data.splits import carve_validation, stratified_split
+from convolens.data.splits import carve_validation, strata, stratified_split
 from convolens.errors import DataError
 
 
@@ -66,3 +68,29 @@ def test_too_few_pictures_and_wrong_fractions_are_named() -> None:
         carve_validation(dataset(torch.tensor([0, 1])), 0.2, seed=0)
     with pytest.raises(DataError, match="fraction must lie between 0 and 1, received 1"):
         carve_validation(dataset(torch.tensor([0, 1])), 1.0, seed=0)
+
+
+def boxed(*classes: list[int]) -> Split:
+    pixels = torch.zeros(len(classes), 1, 1, 1, dtype=torch.uint8)
+    targets = {"box_labels": [torch.tensor(found, dtype=torch.int64) for found in classes]}
+    names = [str(i) for i in range(len(classes))]
+    return Split(pictures=MemoryPictures(pixels), targets=targets, names=names)
+
+
+def test_pictures_with_boxes_are_shared_out_by_their_rarest_class() -> None:
+    split = boxed([0, 0, 1], [0], [1, 0], [], [0, 2], [0], [])
+    assert strata(split).tolist() == [1, 0, 1, -1, -1, 0, -1]
+
+
+def test_sets_with_boxes_or_masks_alone_are_carved() -> None:
+    many = boxed(*([[0], [0, 1], []] * 10))
+    toy = replace(dataset(torch.tensor([0])), train=many)
+    carved = carve_validation(toy, 0.2, seed=0)
+    assert carved.val is not None
+    kinds = strata(carved.val)
+    assert [int((kinds == kind).sum()) for kind in (-1, 0, 1)] == [2, 2, 2]
+    masked = replace(many, targets={"masks": torch.zeros(30, 1, 1, dtype=torch.uint8)})
+    carved = carve_validation(replace(toy, train=masked), 0.2, seed=0)
+    assert carved.val is not None
+    assert len(carved.val) == 6
+    assert torch.as_tensor(carved.val.targets["masks"]).shape == (6, 1, 1)

@@ -18,7 +18,7 @@ from torch import Tensor
 from convolens.data.base import Dataset, MemoryPictures, Problem, Split
 from convolens.data.picture import PictureFormat
 
-_VERSION = 2  # of the decoding as much as of the file: raise it when either changes
+_VERSION = 3  # of the decoding as much as of the file: raise it when either changes
 
 
 def cached(
@@ -54,7 +54,9 @@ def _load(path: Path, key: str) -> Dataset | None:
         splits = {
             part: Split(
                 pictures=MemoryPictures(tensors[f"{part}.pixels"]),
-                targets={"label": tensors[f"{part}.label"]},
+                targets={
+                    kind: _loaded(tensors, f"{part}.{kind}") for kind in page["targets"][part]
+                },
                 names=names,
             )
             for part, names in page["names"].items()
@@ -69,32 +71,50 @@ def _load(path: Path, key: str) -> Dataset | None:
             test=splits["test"],
             problems=tuple(Problem(**problem) for problem in page["problems"]),
             notes=tuple(page["notes"]),
+            tasks=tuple(page["tasks"]),
+            mask_names=tuple(page["mask_names"]),
         )
     except (OSError, SafetensorError, ValueError, KeyError, TypeError):
         return None
 
 
+def _loaded(tensors: dict[str, Tensor], name: str) -> Tensor | list[Tensor]:
+    counts = tensors.get(f"{name}.counts")
+    return tensors[name] if counts is None else list(torch.split(tensors[name], counts.tolist()))
+
+
+def _stored(name: str, values: Tensor | list[Tensor]) -> dict[str, Tensor]:
+    """A target by its name: one tensor, or tensors of different lengths and how long each is."""
+    if isinstance(values, Tensor):
+        return {name: values.contiguous()}
+    counts = torch.tensor([len(value) for value in values], dtype=torch.int64)
+    return {name: torch.cat(values).contiguous(), f"{name}.counts": counts}
+
+
 def _store(path: Path, key: str, dataset: Dataset) -> None:
     splits = {"train": dataset.train, "val": dataset.val, "test": dataset.test}
     tensors: dict[str, Tensor] = {}
-    names = {}
+    names, targets = {}, {}
     for part, split in splits.items():
         if split is None:
             continue
-        label = split.targets["label"]
-        if not isinstance(split.pictures, MemoryPictures) or not isinstance(label, Tensor):
+        if not isinstance(split.pictures, MemoryPictures):
             return
         tensors[f"{part}.pixels"] = split.pictures.pixels.contiguous()
-        tensors[f"{part}.label"] = label.contiguous()
-        names[part] = list(split.names)
+        for kind, values in split.targets.items():
+            tensors |= _stored(f"{part}.{kind}", values)
+        names[part], targets[part] = list(split.names), list(split.targets)
     page = {
         "key": key,
         "name": dataset.name,
         "class_names": dataset.class_names,
         "format": asdict(dataset.format),
         "names": names,
+        "targets": targets,
         "problems": [asdict(problem) for problem in dataset.problems],
         "notes": dataset.notes,
+        "tasks": dataset.tasks,
+        "mask_names": dataset.mask_names,
     }
     tensors["page"] = torch.from_numpy(np.frombuffer(json.dumps(page).encode(), np.uint8).copy())
     with suppress(OSError, SafetensorError):

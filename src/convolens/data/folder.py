@@ -1,9 +1,11 @@
 """A folder, or an archive of one, with one folder of pictures per class."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +20,7 @@ from convolens.errors import DataError
 
 MEMORY_LIMIT_BYTES = 2 << 30
 _SAMPLE = 64
-_GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
+GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,7 @@ def load_folder(path: Path, reading: Reading = Reading()) -> Dataset:
     """
     archive = is_archive(path)
     tree = read_archive(path, reading.memory_limit_bytes) if archive else walk_folder(path)
-    return picture_dataset(tree, arrange(tree), _plain_name(path), reading)
+    return picture_dataset(tree, arrange(tree), plain_name(path), reading)
 
 
 def picture_dataset(tree: Tree, layout: Layout, name: str, reading: Reading) -> Dataset:
@@ -65,27 +67,16 @@ def picture_dataset(tree: Tree, layout: Layout, name: str, reading: Reading) -> 
         raise DataError(f"{layout.problems[0].where} {layout.problems[0].why}")
     train = [place for place, _ in layout.parts["train"]]
     format = _format(tree, train, reading.image_size, reading.channels)
-    count = sum(map(len, layout.parts.values()))
-    in_memory = count * format.channels * format.size[0] ** 2 <= reading.memory_limit_bytes
-    parts: dict[Part, Split] = {}
-    problems = list(layout.problems)
-    log, before = ProblemLog(), 0
-    for part, members in layout.parts.items():
-        chosen = _Chosen(
+    chosen = {
+        part: Chosen(
             names=[tree.files[place][0] for place, _ in members],
             sources=[tree.files[place][1] for place, _ in members],
-            labels=torch.tensor([label for _, label in members], dtype=torch.int64),
-            where=tree.where,
+            targets={"label": torch.tensor([label for _, label in members], dtype=torch.int64)},
         )
-        if in_memory:
-            report = _counting(reading.report, before, count)
-            parts[part], errors = _decoded(chosen, format, report)
-            if reading.strict and errors:
-                raise errors[min(errors)]
-            problems += [problem_of(tree.place(chosen.names[i]), errors[i]) for i in sorted(errors)]
-        else:
-            parts[part] = _streamed(chosen, format, reading, log)
-        before += len(members)
+        for part, members in layout.parts.items()
+    }
+    parts, damaged = make_splits(chosen, tree.where, format, reading)
+    problems = [*layout.problems, *damaged]
     _check_complete(parts, layout.class_names, tree.where, problems)
     return Dataset(
         name=name,
@@ -100,40 +91,76 @@ def picture_dataset(tree: Tree, layout: Layout, name: str, reading: Reading) -> 
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Chosen:
-    """The pictures of one split, side by side."""
+class Chosen:
+    """The pictures of one split, side by side.
+
+    Args:
+        names: relative to the folder or archive.
+        sources: where each is.
+        targets: as those of a Split.
+    """
 
     names: Sequence[str]
     sources: Sequence[Source]
-    labels: Tensor
-    where: str
+    targets: Mapping[str, Tensor | list[Any]]
+
+
+def make_splits(
+    chosen: Mapping[Part, Chosen], where: str, format: PictureFormat, reading: Reading
+) -> tuple[dict[Part, Split], tuple[Problem, ...]]:
+    """Splits with their pictures in memory where all of them fit there, and streamed otherwise.
+
+    Args:
+        where: the folder or archive.
+    Returns: the splits, and the damaged pictures; those are left out of a split in memory.
+    Raises:  DataError: when one is damaged and `reading.strict` is set.
+    """
+    count = sum(len(part.names) for part in chosen.values())
+    in_memory = count * format.channels * math.prod(format.size) <= reading.memory_limit_bytes
+    parts: dict[Part, Split] = {}
+    problems: list[Problem] = []
+    log, before = ProblemLog(), 0
+    for part, own in chosen.items():
+        if in_memory:
+            report = _counting(reading.report, before, count)
+            wheres = [f"{where}/{name}" for name in own.names]
+            parts[part], errors = _decoded(own, wheres, format, report)
+            if reading.strict and errors:
+                raise errors[min(errors)]
+            problems += [problem_of(wheres[i], errors[i]) for i in sorted(errors)]
+        else:
+            parts[part] = _streamed(own, where, format, reading, log)
+        before += len(own.names)
+    return parts, tuple(problems)
 
 
 def _decoded(
-    chosen: _Chosen, format: PictureFormat, report: Callable[[int], None] | None
+    chosen: Chosen,
+    wheres: Sequence[str],
+    format: PictureFormat,
+    report: Callable[[int], None] | None,
 ) -> tuple[Split, Mapping[int, DataError]]:
-    wheres = [f"{chosen.where}/{name}" for name in chosen.names]
     pixels, errors = decode_all(chosen.sources, wheres, format, report)
-    split = Split(
-        pictures=MemoryPictures(pixels), targets={"label": chosen.labels}, names=chosen.names
-    )
+    split = Split(pictures=MemoryPictures(pixels), targets=chosen.targets, names=chosen.names)
     if errors:
         good = torch.tensor([i for i in range(len(split)) if i not in errors], dtype=torch.int64)
         split = split.select(good)
     return split, errors
 
 
-def _streamed(chosen: _Chosen, format: PictureFormat, reading: Reading, log: ProblemLog) -> Split:
+def _streamed(
+    chosen: Chosen, where: str, format: PictureFormat, reading: Reading, log: ProblemLog
+) -> Split:
     pictures = FilePictures(
         sources=chosen.sources,
         names=chosen.names,
-        where=chosen.where,
+        where=where,
         format=format,
         workers=reading.workers,
         strict=reading.strict,
         log=log,
     )
-    return Split(pictures=pictures, targets={"label": chosen.labels}, names=chosen.names)
+    return Split(pictures=pictures, targets=chosen.targets, names=chosen.names)
 
 
 def _counting(report: Report | None, before: int, count: int) -> Callable[[int], None] | None:
@@ -163,7 +190,7 @@ def _format(
     if image_size is None or channels is None:
         modes, sides = _sample(tree, places)
         if channels is None:
-            channels = 1 if modes and modes <= _GREY_MODES else 3
+            channels = 1 if modes and modes <= GREY_MODES else 3
         if image_size is None:
             side = median(sides) if sides else 0
             image_size = 32 if side <= 40 else 64 if side <= 80 else 128
@@ -184,6 +211,7 @@ def _sample(tree: Tree, places: list[int]) -> tuple[set[str], list[int]]:
     return modes, sides
 
 
-def _plain_name(path: Path) -> str:
+def plain_name(path: Path) -> str:
+    """What a folder or an archive is called, without the archive's ending."""
     name = path.resolve().name
     return name.split(".")[0] or name if is_archive(path) else name

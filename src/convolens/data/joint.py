@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from convolens.data.augment import AugmentConfig, Share, augment, to_unit
+from convolens.data.placement import VOID
 from convolens.data.warp import Padding, fill_values, has_fill, shift_and_flip
 from convolens.errors import ConfigError, ShapeError
 
 _GRID_PADDING: dict[Padding, str] = {"zeros": "zeros", "reflect": "reflection", "edge": "border"}
-VOID = 255  # of a mask: pixels that count for nothing
 
 # One random number per picture and name. A new name goes to the end, so that the numbers of the
 # others stay where they are.

@@ -68,6 +68,7 @@ def complete(
     words: Mapping[Part, str],
     problems: tuple[Problem, ...],
     kind: str = "folder",
+    share: str = "a fifth of each class",
 ) -> Layout:
     """Makes sure that there is a test split: val, or else a fixed fifth of each class of train.
 
@@ -75,6 +76,7 @@ def complete(
         parts: place and label of each picture; `train` at least.
         words: what each part is called; nothing where all is of one piece.
         kind: what holds a part.
+        share: what is kept for the test where nothing else is, in words.
     Raises: DataError: when every class has a single picture.
     """
     filled: dict[Part, Members] = {part: members for part, members in parts.items() if members}
@@ -87,9 +89,7 @@ def complete(
         notes.append(f"no test {kind}: '{words['val']}' is kept for the test")
         filled["test"] = filled.pop("val")
     if "test" not in filled:
-        notes.append(
-            f"no test {kind}: a fifth of each class, always the same, is kept for the test"
-        )
+        notes.append(f"no test {kind}: {share}, always the same, is kept for the test")
         filled["train"], filled["test"] = _fixed_test(filled["train"])
     return Layout(class_names=class_names, parts=filled, problems=problems, notes=tuple(notes))
 

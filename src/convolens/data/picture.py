@@ -17,6 +17,7 @@ from convolens.data.source import Source, open_source, reason
 from convolens.errors import DataError
 
 Fit = Literal["crop", "pad", "stretch"]
+Area = tuple[int, int, int, int]  # top, left, rows, columns [px]
 
 MAX_PIXELS = 89_478_485  # Pillow's own limit, here an error: a quarter of a GiB as RGB
 
@@ -24,6 +25,7 @@ MAX_PIXELS = 89_478_485  # Pillow's own limit, here an error: a quarter of a GiB
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "DIB", "AVIF", "JPEG2000")
 
 _ORIENTATION = 0x0112
+_SIDEWAYS = frozenset({5, 6, 7, 8})
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -101,8 +103,19 @@ def decode_as(source: Source, where: str, format: PictureFormat) -> tuple[Tensor
 
 def _shrink(content: bytes, format: PictureFormat) -> int:
     header = jpeg_header(content)
-    ratio = min(header.height, header.width) / max(format.size) if header else 0
-    return next((part for part in (8, 4) if ratio >= 2 * part), 1)
+    if header is None:
+        return 1
+    ratio = min(header.height, header.width) / max(format.size)
+    return next(
+        (
+            part
+            for part in (8, 4)
+            # Rounding up to whole blocks would move a padded picture against its targets.
+            if ratio >= 2 * part
+            and (format.fit == "crop" or not (header.height % part or header.width % part))
+        ),
+        1,
+    )
 
 
 def decode_picture(source: Source, where: str, *, shrink: int = 1) -> Image.Image:
@@ -124,14 +137,35 @@ def decode_picture(source: Source, where: str, *, shrink: int = 1) -> Image.Imag
             raise DataError(f"{where} is damaged: {reason(error)}") from error
 
 
+def decode_mask(source: Source, where: str) -> Tensor:
+    """The numbers that a mask's pixels are stored as: places in a palette, grey values or colours.
+
+    Shape:  -> (h, w), or uint8 (h, w, 3) for colours
+    Raises: DataError: as `read_picture`.
+    """
+    with open_source(source, where) as file:
+        image = _open_image(file, where)
+        try:
+            image.load()
+            image = _upright(image)
+            if image.mode in ("CMYK", "YCbCr", "LAB", "HSV", "RGBA", "RGBX", "RGBa"):
+                image = image.convert("RGB")
+            values = np.array(image)
+        except Exception as error:  # as above
+            raise DataError(f"{where} is damaged: {reason(error)}") from error
+    grey = values[..., 0] if image.mode in ("LA", "La", "PA") else values
+    return torch.from_numpy(grey.astype(np.uint8 if grey.dtype == np.bool_ else grey.dtype))
+
+
 def picture_header(source: Source, where: str) -> tuple[str, tuple[int, int]]:
-    """Reads the mode and the size (height, width) of a picture, not its pixels.
+    """Reads the mode and the size (height, width) of a picture turned upright, not its pixels.
 
     Raises: DataError: as `read_picture`, as far as the header tells.
     """
     with open_source(source, where) as file:
         image = _open_image(file, where)
-        return image.mode, (image.height, image.width)
+        size = (image.height, image.width)
+        return image.mode, size[::-1] if _turn(image) in _SIDEWAYS else size
 
 
 def fit_picture(picture: Image.Image, format: PictureFormat) -> Tensor:
@@ -180,21 +214,40 @@ def fit_pixels(pixels: Tensor, format: PictureFormat) -> Tensor:
     return pixels.contiguous()
 
 
-def _resize(pixels: Tensor, format: PictureFormat) -> Tensor:
-    h, w = pixels.shape[2:]
-    H, W = format.size
+def fitted_areas(size: tuple[int, int], format: PictureFormat) -> tuple[Area, Area]:
+    """Which part of a picture is shown, and where it stands in the format.
+
+    Args:
+        size: (h, w) of the picture [px].
+    Returns: (top, left, rows, columns) in the picture and (top, left, rows, columns) in the format;
+        the one is scaled to the other, and what the other leaves of the format is filled.
+    Example:
+        >>> fitted_areas((480, 640), PictureFormat(channels=3, size=(256, 320), fit="pad"))
+        ((0, 0, 480, 640), (8, 0, 240, 320))
+    """
+    (h, w), (H, W) = size, format.size
     if format.fit == "crop":
         scale = max(H / h, W / w)
         rows, cols = _side(H / scale, h), _side(W / scale, w)
-        top, left = (h - rows) // 2, (w - cols) // 2
-        pixels = pixels[:, :, top : top + rows, left : left + cols]
-    elif format.fit == "pad":
+        return ((h - rows) // 2, (w - cols) // 2, rows, cols), (0, 0, H, W)
+    if format.fit == "pad":
         scale = min(H / h, W / w)
         rows, cols = _side(h * scale, H), _side(w * scale, W)
-        top, left = (H - rows) // 2, (W - cols) // 2
-        padding = (left, W - cols - left, top, H - rows - top)
-        return F.pad(_interpolate(pixels, (rows, cols)), padding, value=format.background or 0)
-    return _interpolate(pixels, (H, W))
+        return (0, 0, h, w), ((H - rows) // 2, (W - cols) // 2, rows, cols)
+    return (0, 0, h, w), (0, 0, H, W)
+
+
+def _resize(pixels: Tensor, format: PictureFormat) -> Tensor:
+    h, w = pixels.shape[2:]
+    cut, place = fitted_areas((h, w), format)
+    top, left, rows, cols = cut
+    pixels = pixels[:, :, top : top + rows, left : left + cols]
+    top, left, rows, cols = place
+    pixels = _interpolate(pixels, (rows, cols))
+    if (rows, cols) == format.size:
+        return pixels
+    padding = (left, format.size[1] - cols - left, top, format.size[0] - rows - top)
+    return F.pad(pixels, padding, value=format.background or 0)
 
 
 def _side(length: float, longest: int) -> int:
@@ -276,11 +329,16 @@ def _open_image(file: IO[bytes], where: str) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    try:
-        turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # damaged notes of the camera; the pixels are sound
-        return image
+    turn = _UPRIGHT.get(_turn(image))
     return image if turn is None else image.transpose(turn)
+
+
+def _turn(image: Image.Image) -> int:
+    """How the camera was held, 1 to 8; 1 is upright."""
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # damaged notes of the camera; the pixels are sound
+        return 1
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -7,11 +7,14 @@ from pathlib import Path
 from types import MappingProxyType
 
 from convolens.data.base import Dataset
+from convolens.data.bccd import load_bccd
 from convolens.data.cache import cached
+from convolens.data.camvid import load_camvid
 from convolens.data.cifar import CIFAR_FORMAT, load_cifar10, load_cifar100
 from convolens.data.digits import DIGITS_FORMAT, load_digits
 from convolens.data.files import Report
-from convolens.data.folder import MEMORY_LIMIT_BYTES, Reading, load_folder
+from convolens.data.folder import MEMORY_LIMIT_BYTES, Reading
+from convolens.data.formats import load_path, task_at
 from convolens.data.mnist import MNIST_FORMAT, load_idx_set
 from convolens.data.picture import PictureFormat
 from convolens.data.root import cache_folder
@@ -44,11 +47,13 @@ class NamedDataset:
     Args:
         line: what it is, in one line.
         load: reads, draws or downloads it.
+        task: what it is for where nothing else is said.
     """
 
     name: str
     line: str
     load: Callable[[Request], Dataset]
+    task: str = "classify"
 
 
 def _digits(request: Request) -> Dataset:
@@ -79,6 +84,14 @@ def _cifar100(request: Request) -> Dataset:
         format=request.shown(CIFAR_FORMAT),
         report=request.reading.report,
     )
+
+
+def _camvid(request: Request) -> Dataset:
+    return load_camvid(root=request.root, cache=request.cache, reading=request.reading)
+
+
+def _bccd(request: Request) -> Dataset:
+    return load_bccd(root=request.root, cache=request.cache, reading=request.reading)
 
 
 def _registry(*datasets: NamedDataset) -> Mapping[str, NamedDataset]:
@@ -116,6 +129,18 @@ DATASETS = _registry(
     NamedDataset(
         name="cifar100", line="60,000 photographs in 100 classes, 32x32, colour", load=_cifar100
     ),
+    NamedDataset(
+        name="camvid",
+        line="701 road scenes with a class for every pixel, 11 classes; to be put in the root",
+        load=_camvid,
+        task="segment",
+    ),
+    NamedDataset(
+        name="bccd",
+        line="364 blood smears with boxes around cells of 3 classes; to be put in the root",
+        load=_bccd,
+        task="detect",
+    ),
 )
 
 
@@ -142,14 +167,14 @@ def load_dataset(
     workers: int = -1,
     progress: Report | None = None,
 ) -> Dataset:
-    """Reads a dataset by its name, or an image folder, an archive or WebDataset shards by path.
+    """Reads a dataset by its name, or a folder, an archive, a COCO file or shards by path.
 
     A name comes before a path: for a folder that is called `mnist`, say `./mnist`.
 
     Args:
         root: where named datasets are looked for, and downloaded to.
-        image_size: side of the square that pictures are shown at [px]; None for the dataset's
-            own.
+        image_size: side of the square that pictures are shown at [px], or the longer side where
+            they have masks or boxes; None for the dataset's own.
         channels: 1 for grey, 3 for RGB; None for the dataset's own.
         strict: raise for the first picture that cannot be read, instead of leaving it out.
         seed: for datasets that are drawn; splits never depend on it.
@@ -187,13 +212,23 @@ def load_dataset(
     return dataset
 
 
+def default_task(name_or_path: str) -> str:
+    """What a dataset is for where nothing else is said; "classify" where there is none."""
+    if name_or_path in DATASETS:
+        return DATASETS[name_or_path].task
+    path = Path(name_or_path).expanduser()
+    if find_shards(name_or_path) is not None or not path.exists():
+        return "classify"
+    return task_at(_existing_path(name_or_path))
+
+
 def _existing_path(word: str) -> Path:
     path = Path(word).expanduser()
-    if path.is_dir() or (path.is_file() and is_archive(path)):
+    if path.is_dir() or (path.is_file() and (is_archive(path) or path.suffix == ".json")):
         return path
     if path.exists():
         raise DataError(
-            f"expected a folder or an archive of pictures, received the file {word}",
+            f"expected a folder or an archive of pictures, or a COCO file, received {word}",
             hint=f"Archives end in {', '.join(ARCHIVE_ENDINGS)}.",
         )
     if "/" in word or "\\" in word or word.startswith(("~", ".")) or is_archive(path):
@@ -211,7 +246,7 @@ def _load_path(word: str, request: Request) -> Dataset:
     path, reading = _existing_path(word), request.reading
 
     def make() -> Dataset:
-        return load_folder(path, reading)
+        return load_path(path, reading)
 
     if is_archive(path) and path.is_file():
         return cached([path], f"{reading.image_size} {reading.channels}", request.cache, make)

@@ -5,12 +5,37 @@ from collections.abc import Sequence
 from http.client import HTTPException
 from pathlib import Path
 
+from convolens.data.tree import is_archive
 from convolens.errors import UnavailableError
 
 
 def cache_folder() -> Path:
     """The folder of the user's in which convolens keeps what it can make again."""
     return Path.home() / ".cache" / "convolens"
+
+
+def find_in_root(root: Path, name: str, folders: Sequence[str]) -> Path | None:
+    """An archive whose name begins with NAME, in ROOT/NAME or in ROOT, else one of the folders.
+
+    Args:
+        name: of the dataset, in small letters.
+        folders: in ROOT/NAME or in ROOT.
+    """
+    for place in (root / name, root):
+        files = sorted(place.iterdir()) if place.is_dir() else []
+        for file in files:
+            if file.name.lower().startswith(name) and file.is_file() and is_archive(file):
+                return file
+    places = [place / folder for place in (root / name, root) for folder in folders]
+    return next((place for place in [*places, root / name] if place.is_dir()), None)
+
+
+def not_in_root(root: Path, name: str, *, archive: str, source: str) -> UnavailableError:
+    """The error for a dataset that is not in the root and has no address that is sure to last."""
+    return UnavailableError(
+        f"'{name}' was not found in the data root {root}",
+        hint=f"Put {archive} into {root / name}; {source}.",
+    )
 
 
 def download(

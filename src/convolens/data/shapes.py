@@ -70,6 +70,8 @@ def load_shapes(
         train=_draw_split("train", _TRAIN, seed, num_train, format),
         val=None,
         test=_draw_split("test", _TEST, seed, num_test, format),
+        tasks=("classify", "segment", "detect"),
+        mask_names=("background", *SHAPES_CLASSES),
     )
 
 

@@ -1,11 +1,13 @@
 """Parts of a dataset, each with the same share of every class."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from convolens.data.base import Dataset
+from convolens.data.base import Dataset, Split
 from convolens.errors import DataError
 
 
@@ -36,8 +38,38 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
     return torch.nonzero(~held)[:, 0], torch.nonzero(held)[:, 0]
 
 
+def strata(split: Split) -> Tensor:
+    """What counts of a picture when they are shared out: its label, else its rarest class of boxes.
+
+    Pictures without boxes are one kind more, and those without labels and boxes are of one kind. A
+    class that one picture alone would stand for is passed over.
+
+    Shape:   -> int64 (N,)
+    """
+    labels = split.targets.get("label")
+    if isinstance(labels, Tensor):
+        return labels
+    boxed = split.targets.get("box_labels")
+    if boxed is None:
+        return torch.zeros(len(split), dtype=torch.int64)
+    return rarest([labels.tolist() for labels in boxed])
+
+
+def rarest(classes: Sequence[Sequence[int]]) -> Tensor:
+    """For each picture, of the classes in it, the one that the fewest pictures have.
+
+    Example:
+        >>> rarest([[0, 1], [0], [0, 1], []]).tolist()
+        [1, -1, 1, -1]
+    """
+    pictures = Counter(label for found in classes for label in set(found))
+    kinds = [min(found, key=lambda k: (pictures[k], k), default=-1) for found in classes]
+    shown = Counter(kinds)
+    return torch.tensor([kind if shown[kind] > 1 else -1 for kind in kinds], dtype=torch.int64)
+
+
 def carve_validation(dataset: Dataset, fraction: float, seed: int) -> Dataset:
-    """Holds out a share of the training pictures for validation, stratified by label.
+    """Holds out a share of the training pictures for validation, stratified by `strata`.
 
     Args:
         dataset: a dataset that has a validation split is returned as it is.
@@ -48,10 +80,7 @@ def carve_validation(dataset: Dataset, fraction: float, seed: int) -> Dataset:
     """
     if dataset.val is not None:
         return dataset
-    labels = dataset.train.targets.get("label")
-    if not isinstance(labels, Tensor):
-        labels = torch.zeros(len(dataset.train), dtype=torch.int64)
-    kept, held = stratified_split(labels, fraction, seed)
+    kept, held = stratified_split(strata(dataset.train), fraction, seed)
     if not len(held):
         raise DataError(
             f"'{dataset.name}' has too few training pictures to hold some out for validation",

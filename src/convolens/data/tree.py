@@ -55,12 +55,14 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith(ARCHIVE_ENDINGS)
 
 
-def walk_folder(root: Path) -> Tree:
+def walk_folder(root: Path, endings: tuple[str, ...] = PICTURE_ENDINGS) -> Tree:
     """Lists the pictures in a folder, however deep.
 
     Hidden files and folders are skipped. Links are followed, but not into a folder that holds
     them, so that a loop ends.
 
+    Args:
+        endings: of the names of the files that are listed, in small letters.
     Raises: DataError: when a folder cannot be read.
     """
     files: list[tuple[str, Source]] = []
@@ -77,18 +79,20 @@ def walk_folder(root: Path) -> Tree:
                 if identity not in above:
                     folders.add(name)
                     waiting.append((folder / entry.name, name + "/", above | {identity}))
-            elif _claims_to_be_picture(entry.name):
+            elif entry.name.lower().endswith(endings):
                 files.append((name, f"{root}/{name}"))
     files.sort(key=lambda file: file[0])
     return Tree(where=str(root), files=tuple(files), folders=frozenset(folders))
 
 
-def read_archive(path: Path, limit_bytes: int) -> Tree:
+def read_archive(path: Path, limit_bytes: int, endings: tuple[str, ...] = PICTURE_ENDINGS) -> Tree:
     """Lists the pictures of a tar or zip file.
 
     Those of an uncompressed tar stay in it; the others are read into memory, undecoded. A single
     folder around everything is left out of the names. Nothing is written to disk.
 
+    Args:
+        endings: of the names of the files that are listed, in small letters.
     Raises: DataError: when the archive is damaged, or more than the limit must be read.
     """
     files: list[tuple[str, Source]] = []
@@ -104,7 +108,7 @@ def read_archive(path: Path, limit_bytes: int) -> Tree:
             name = "/".join(parts)
             if member.content is None:
                 folders.add(name)
-            elif not _claims_to_be_picture(member.name):
+            elif not member.name.lower().endswith(endings):
                 continue
             elif isinstance(member.content, Region):
                 files.append((name, member.content))
@@ -120,6 +124,13 @@ def read_archive(path: Path, limit_bytes: int) -> Tree:
         raise DataError(f"{path} cannot be read as an archive: {error}") from error
     files.sort(key=lambda file: file[0])
     return _unwrapped(Tree(where=str(path), files=tuple(files), folders=frozenset(folders)))
+
+
+def pictures_of(tree: Tree) -> Tree:
+    """The same tree with its pictures only, as it would have been listed without other endings."""
+    files = tuple(file for file in tree.files if file[0].lower().endswith(PICTURE_ENDINGS))
+    found = Tree(where=tree.where, files=files, folders=tree.folders)
+    return _unwrapped(found) if is_archive(Path(tree.where)) else found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +205,3 @@ def _identity(folder: Path) -> tuple[int, int]:
 
 def _hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
-
-
-def _claims_to_be_picture(name: str) -> bool:
-    return name.lower().endswith(PICTURE_ENDINGS)
