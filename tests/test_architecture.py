@@ -27,6 +27,8 @@ FLOORS = {
 }
 # On one floor a file imports its own room only; the command line is the one way in.
 ALWAYS = {"__main__": {"cli"}}
+# The app is started by a verb, and by nothing else.
+DOORS = {"cli/app_verb.py": {"web"}}
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 # A longer one is listed here with the reason.
@@ -102,7 +104,8 @@ def test_the_rule_itself_finds_what_it_forbids() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_imports_only_go_down(path: Path) -> None:
-    assert violations(room_of(path), imported_rooms(tree_of(path))) == set()
+    doors = DOORS.get(name_of(path), set())
+    assert violations(room_of(path), imported_rooms(tree_of(path)) - doors) == set()
 
 
 def test_some_rooms_are_narrower_than_their_floor() -> None:

@@ -93,12 +93,16 @@ def test_a_class_that_is_only_predicted_counts_in_the_mean() -> None:
 def test_the_loss_is_the_weighted_mean_over_pixels_that_count(weights: tuple[float, ...]) -> None:
     task, split, logits = make_task(class_weights=weights), make_split(), some_logits()
     masks = task.targets(split, torch.arange(10))
-    expected = F.cross_entropy(
-        logits,
-        masks.long(),
-        weight=torch.tensor(weights) if weights else None,
-        ignore_index=VOID,
-    )
+    each = [
+        F.cross_entropy(
+            logits[i : i + 1],
+            masks[i : i + 1].long(),
+            weight=torch.tensor(weights) if weights else None,
+            ignore_index=VOID,
+        )
+        for i in range(10)
+    ]
+    expected = torch.stack(each).mean()
     torch.testing.assert_close(task.loss(logits, masks), expected)
     meter = task.meter(10)
     meter.update(torch.arange(10), task.results(logits, masks))

@@ -230,3 +230,24 @@ def test_sigterm_to_torchrun_saves_once(tmp_path: Path) -> None:
     assert f"Go on with: convolens train --resume {tmp_path / 'stopped'}" in told
     assert len(list((tmp_path / "stopped" / "state").iterdir())) == 1
     assert not Run.open(tmp_path / "stopped").is_complete
+
+
+@pytest.mark.parametrize("task", ["segment", "detect"])
+def test_other_tasks_give_the_result_of_one_process(
+    start_group: Callable[..., Group], squares: Path, tmp_path: Path, task: str
+) -> None:
+    words = {
+        "segment": [squares / "masks", "--model", f"{squares}/dots.py:dots"],
+        "detect": [squares / "boxes", "--model", "yolo", "--set", "model.width=0.25"],
+    }[task]
+    size = ["--set", "data.image_size=64"] if task == "detect" else []
+    rest = ["--epochs", "1", "--batch", "6", "--out", tmp_path, "--no-report", *size]
+    rest += settings("plan=reference", "data.val_fraction=0.2", "optimizer.name=sgd")
+    assert statuses(start_group(1, *words, *rest, "--name", "one")) == [0]
+    assert statuses(start_group(2, *words, *rest, "--name", "many")) == [0, 0]
+    one, many = Run.open(tmp_path / "one"), Run.open(tmp_path / "many")
+    if task == "segment":
+        assert distance(one, many) < TOLERANCE
+    # Which point finds which object is a choice, so that a detector's steps do not stay as near.
+    assert many.test["metrics"] == pytest.approx(one.test["metrics"], rel=1e-3, abs=1e-3)
+    assert many.rows[0]["train_loss"] == pytest.approx(one.rows[0]["train_loss"], rel=1e-4)

@@ -1,6 +1,8 @@
 """Segmentation and detection through the same verbs as classification."""
 
 import json
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,9 @@ import torch
 from PIL import Image
 
 from convolens.errors import ConfigError, DataError, RunError
+from convolens.train.checkpoint import load_tensors
+from convolens.train.events import Event, Stepped
+from convolens.train.stop import StoppedError
 from convolens.workbench.draw_predictions import draw_predictions
 from convolens.workbench.evaluate import evaluate
 from convolens.workbench.predict_boxes import BoxPrediction
@@ -158,3 +163,63 @@ def test_the_summary_of_a_run_names_the_metrics(box_run: Run) -> None:
     tree = json.loads(json.dumps(box_run.summary()))
     assert tree["task"] == "detect"
     assert {"test_map", "test_map50", "test_map75", "test_ap_square"} <= tree["metrics"].keys()
+
+
+def stop_at(step: int) -> Callable[[Event], None]:
+    """Presses Ctrl-C after a step."""
+
+    def notify(event: Event) -> None:
+        if isinstance(event, Stepped) and event.step == step:
+            signal.raise_signal(signal.SIGINT)
+
+    return notify
+
+
+TASKS = {
+    "segment": ("masks", "{root}/dots.py:dots", ("augment.zoom_in=1.5", "data.val_fraction=0.2")),
+    "detect": (
+        "boxes",
+        "yolo",
+        ("model.width=0.25", "data.image_size=64", "data.val_fraction=0.2"),
+    ),
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_stopped_run_goes_on_to_the_same_weights(
+    task: str, squares: Path, tmp_path: Path
+) -> None:
+    data, model, settings = TASKS[task]
+    options = {
+        "model": model.format(root=squares),
+        "epochs": 2,
+        "batch": 4,
+        "out": tmp_path,
+        "settings": [*settings, "plan=reference"],
+    }
+    whole = train(str(squares / data), name="whole", **options)
+    with pytest.raises(StoppedError):
+        train(str(squares / data), name="stopped", notify=stop_at(2), **options)
+    resumed = train(resume=tmp_path / "stopped")
+    one, two = (load_tensors(run.folder.weights_file("last"))[0] for run in (whole, resumed))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert whole.test["metrics"] == resumed.test["metrics"]
+
+
+def test_parts_of_a_batch_give_the_gradient_of_the_whole(squares: Path, tmp_path: Path) -> None:
+    """Where no batch norm mixes pictures, the loss is a mean over pictures."""
+    data, model, settings = TASKS["segment"]
+    runs = [
+        train(
+            str(squares / data),
+            model=model.format(root=squares),
+            epochs=1,
+            batch=6,
+            out=tmp_path,
+            settings=[*settings, "plan=reference", f"accumulate={parts}", "optimizer.name=sgd"],
+        )
+        for parts in (1, 3)
+    ]
+    one, two = (load_tensors(run.folder.weights_file("last"))[0] for run in runs)
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-6)

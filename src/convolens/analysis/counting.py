@@ -32,6 +32,10 @@ Rule = Callable[[Operation, Trace], Cost]
 
 def cost_of(operation: Operation, trace: Trace) -> Cost | None:
     """The cost of an operation; None where there is no rule for it."""
+    if not operation.inputs and not operation.outputs:
+        return FREE_COST  # a question to PyTorch, such as which type two others make
+    if operation.name == "torchvision.roi_align":
+        return _roi_align(operation, trace)
     namespace, _, name = operation.name.partition(".")
     if namespace not in ("aten", "prims", "convolens"):
         return None
@@ -141,6 +145,13 @@ def _norm(operation: Operation, trace: Trace) -> Cost:
 def _reduction(operation: Operation, trace: Trace) -> Cost:
     size = _size(trace, operation.inputs[0])
     return Cost(0, size - _outputs(operation, trace))
+
+
+def _roi_align(operation: Operation, trace: Trace) -> Cost | None:
+    """For every output s × s bilinear interpolations and their mean; None where s is by region."""
+    points = int(operation.args[5]) ** 2 if operation.args[5] > 0 else 0
+    taps = 4
+    return Cost(0, 2 * taps * points * _outputs(operation, trace)) if points else None
 
 
 def _interpolation(taps: int) -> Rule:

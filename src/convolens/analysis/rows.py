@@ -147,6 +147,8 @@ def _own_steps(trace: Trace, call: Call, indices: list[int]) -> Iterator[_Step]:
         views.append(operation)
         if kind in FREE and operation.name not in SHOWN_VIEWS:
             continue
+        if not operation.inputs and not operation.outputs:
+            continue  # a question to PyTorch or torchvision, such as the version of CUDA
         saved_bytes = sum(call.saved_bytes.get(o.index, 0) for o in views)
         name = f"{call.path}.{kind}".lstrip(".")
         yield _Step(name, kind, call, views, operation.outputs, saved_bytes)

@@ -13,7 +13,10 @@ import typer
 from typer.exceptions import TyperException
 
 from convolens import __version__
+from convolens.cli.app_verb import app as app_verb
+from convolens.cli.check import check
 from convolens.cli.compare import compare
+from convolens.cli.convert import convert
 from convolens.cli.evaluate import evaluate
 from convolens.cli.explain import explain
 from convolens.cli.field import field
@@ -43,8 +46,11 @@ app.command("field")(field)
 app.command("explain")(explain)
 app.command("look")(look)
 app.command("report")(report)
+app.command("app")(app_verb)
 app.command("models")(models)
 app.command("datasets")(datasets)
+app.command("check")(check)
+app.command("convert")(convert)
 app.command("recipes")(recipes)
 app.add_typer(scratch, name="scratch")
 

@@ -33,8 +33,6 @@ class SegmentMeter:
     class_names: tuple[str, ...]
     num_examples: int
     loss: float = 0.0
-    weight: float = 0.0
-    dice: float = 0.0
     num_seen: int = 0
 
     def __post_init__(self) -> None:
@@ -48,8 +46,6 @@ class SegmentMeter:
         self.confusion += counts.sum(dim=0)
         self.picture_miou[indices.cpu()] = mean_iou(counts)
         self.loss += float(results["loss"].double().sum())
-        self.weight += float(results["weight"].double().sum())
-        self.dice += float(results["dice"].double().sum())
         self.num_seen += len(counts)
 
     def metrics(self) -> dict[str, float]:
@@ -61,13 +57,10 @@ class SegmentMeter:
         right, total = self.confusion.diagonal(), self.confusion.sum()
         miou = float(mean_iou(self.confusion))
         values = {
-            "loss": float("nan"),
+            "loss": self.loss / self.num_seen if self.num_seen else float("nan"),
             "accuracy": float(right.sum() / total.clamp(min=1)),
             "miou": 0.0 if miou != miou else miou,
         }
-        if self.num_seen:
-            cross_entropy = self.loss / self.weight if self.weight else 0.0
-            values["loss"] = cross_entropy + self.dice / self.num_seen
         iou = class_iou(self.confusion)
         for place, name in enumerate(self.class_names):
             if self.confusion[place].any():
@@ -84,7 +77,8 @@ class SegmentMeter:
 class Segment:
     """Softmax classification of every pixel that is not void, with cross entropy.
 
-    L = Σ_p w(y_p)·(−log p(y_p)) / Σ_p w(y_p) over the pixels p of a batch, plus the Dice term.
+    L = Σ_p w(y_p)·(−log p(y_p)) / Σ_p w(y_p) over the pixels p of a picture, plus the Dice term; of
+    a batch, the mean over its pictures, so that a batch may be shared out.
 
     Args:
         class_names: one for each value of the masks.
@@ -161,15 +155,17 @@ class Segment:
         """The loss of the network's own logits, L + λ·Σ_i L_i where there are auxiliary ones."""
         total = torch.zeros((), device=targets.device)
         for place, logits in enumerate(_logits(outputs, targets)):
-            cross_entropy, weight = self._cross_entropy(logits, targets)
-            loss = cross_entropy.sum() / weight.sum().clamp(min=1e-12)
-            if self.dice:
-                loss = loss + self._dice(logits, targets).mean()
+            loss = self._loss_of_each(logits, targets).mean()
             total = total + (self.auxiliary_weight if place else 1.0) * loss
         return total
 
-    def _cross_entropy(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Σ w·(−log p) and Σ w over the pixels of each picture that are not void: (B,), (B,)."""
+    def _loss_of_each(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The loss of every picture, 0 where all of it is void: (B,)."""
+        loss = self._cross_entropy(logits, targets)
+        return loss + self._dice(logits, targets) if self.dice else loss
+
+    def _cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Σ w·(−log p) / Σ w over the pixels of each picture that are not void: (B,)."""
         counted = targets != VOID
         labels = targets.long()
         weights = None
@@ -179,7 +175,7 @@ class Segment:
             each = weights[labels.where(counted, 0)] * each
         # A class beyond the network's raises here: masks that do not fit it are no void.
         terms = F.cross_entropy(logits, labels, weight=weights, ignore_index=VOID, reduction="none")
-        return terms.flatten(1).sum(1), each.flatten(1).sum(1)
+        return terms.flatten(1).sum(1) / each.flatten(1).sum(1).clamp(min=1e-12)
 
     def _dice(self, logits: Tensor, targets: Tensor) -> Tensor:
         """λ·(1 − mean over a picture's classes of 2·Σ p·t / (Σ p + Σ t)): (B,).
@@ -206,16 +202,11 @@ class Segment:
         return _logits(outputs, like)[0].argmax(dim=1).to(torch.uint8)
 
     def results(self, outputs: Outputs, targets: Tensor) -> dict[str, Tensor]:
-        """Counts (B, K, K) of true and predicted class, and the sums that make the loss."""
+        """Counts (B, K, K) of true and predicted class, and the loss (B,)."""
         logits = _logits(outputs, targets)[0]
-        classes = len(self.class_names)
-        cross_entropy, weight = self._cross_entropy(logits, targets)
-        dice = self._dice(logits, targets) if self.dice else torch.zeros_like(weight)
         return {
-            "confusion": confusion_counts(logits.argmax(dim=1), targets, classes),
-            "loss": cross_entropy,
-            "weight": weight,
-            "dice": dice,
+            "confusion": confusion_counts(logits.argmax(dim=1), targets, len(self.class_names)),
+            "loss": self._loss_of_each(logits, targets),
         }
 
     def meter(self, num_examples: int) -> SegmentMeter:

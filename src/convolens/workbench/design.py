@@ -62,7 +62,7 @@ def design_of(model: str | Path | nn.Module, input_size: Sizes | None = None) ->
             rebuild=None,
         )
     word = str(model)
-    if Path(word).is_dir():
+    if _is_folder(word):
         return _of_run(word, input_size)
     name, options = (word, {}) if is_notation(word) else split_options(word)
     builder = find_builder(name)
@@ -77,6 +77,13 @@ def design_of(model: str | Path | nn.Module, input_size: Sizes | None = None) ->
     rebuild = partial(call_builder, builder, name, options, facts)
     net = _without_weights(rebuild)
     return Design(name=word, net=net, input_size=size or _own_size(net), rebuild=rebuild)
+
+
+def _is_folder(word: str) -> bool:
+    try:
+        return Path(word).is_dir()
+    except OSError:  # notation may be longer than a path can be
+        return False
 
 
 def split_options(word: str) -> tuple[str, Mapping[str, Any]]:

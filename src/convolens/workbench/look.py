@@ -10,15 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from convolens.analysis.field import fields_of
-from convolens.analysis.field.arguments import Arguments, windows_of
 from convolens.data.picture import read_as
 from convolens.errors import ConfigError, near_matches
-from convolens.train.files import make_folder, write_bytes, write_text
-from convolens.visual.feature_maps import feature_maps
-from convolens.visual.figure import Figure, Pixels
-from convolens.visual.layers import Layers, layers_of, maps_of
-from convolens.visual.receptive_field import receptive_field
+from convolens.train.files import make_folder, write_text
+from convolens.visual.figure import Figure
+from convolens.visual.layers import layers_of
 from convolens.visual.saliency import (
     SaliencyMap,
     eigen_cam,
@@ -28,12 +24,17 @@ from convolens.visual.saliency import (
     integrated_gradients,
     occlusion,
     saliency_figure,
-    unit_gradient,
 )
-from convolens.visual.window_animation import Window, gif_bytes, window_animation
 from convolens.workbench.gathered import graph_of
 from convolens.workbench.inside import first_figures, flow_of
-from convolens.workbench.look_inside import RunLook, Shown, file_name, look_inside, written
+from convolens.workbench.look_inside import RunLook, Shown, look_inside, written
+from convolens.workbench.look_scene import (
+    Scene,
+    field_figure,
+    last_maps,
+    map_figures,
+    window_file,
+)
 from convolens.workbench.run import Run
 
 __all__ = ["Look", "RunLook", "Shown", "look"]
@@ -63,17 +64,6 @@ class Look:
     cols: tuple[int, int] | None = None
     completeness_error: float
     files: tuple[Shown, ...] = field(default=())
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Scene:
-    """A network and a picture that it looks at."""
-
-    net: nn.Module
-    pixels: Pixels
-    x: Tensor
-    layers: Layers
-    last: str | None
 
 
 @overload
@@ -177,7 +167,7 @@ def _look_at(
     net = run.network(device).to(memory_format=torch.contiguous_format)
     x = task.inputs(pixels[None].to(run.plan(device).device))
     known = layers_of(net, x)
-    scene = _Scene(net=net, pixels=pixels.numpy(), x=x, layers=known, last=_last(known))
+    scene = Scene(net=net, pixels=pixels.numpy(), x=x, layers=known, last=last_maps(known))
     wanted = list(dict.fromkeys(layers)) or known.telling()
     for name in wanted:
         known.value(name)
@@ -187,16 +177,16 @@ def _look_at(
     folder = Path(out) if out is not None else run.folder.figures / f"look-{Path(image).stem}"
     make_folder(folder)
     figures = [(each.name, each) for each in first_figures(net, run.format)]
-    figures += _feature_maps(scene, wanted)
+    figures += map_figures(scene, wanted)
     saliency, error = _saliency(scene, about, names[about])
     figures.append((saliency.name, saliency))
     unit, rows, cols = None, None, None
     if scene.last is not None:
-        unit, rows, cols, figure = _field(scene, scene.last)
+        unit, rows, cols, figure = field_figure(scene, scene.last)
         figures.append((figure.name, figure))
     files = _flow(scene, run, probabilities, folder)
     files += [written(folder, name, figure) for name, figure in figures]
-    files += _window(scene, folder)
+    files += window_file(scene, folder)
     return Look(
         image=str(image),
         predicted=(names[predicted], float(probabilities[predicted])),
@@ -219,21 +209,13 @@ def _class_index(word: str, names: Sequence[str]) -> int:
     raise ConfigError(f"the Run has no class {word!r}", near_matches(word, names))
 
 
-def _last(layers: Layers) -> str | None:
-    """The last layer with feature maps, where there is one."""
-    try:
-        return layers.last_spatial()
-    except ConfigError:
-        return None
-
-
 def _probabilities(net: nn.Module, x: Tensor) -> Tensor:
     with torch.inference_mode():
         output: Tensor = net(x.clone())
     return output[0].float().softmax(0).cpu()
 
 
-def _flow(scene: _Scene, run: Run, probabilities: Tensor, folder: Path) -> list[Shown]:
+def _flow(scene: Scene, run: Run, probabilities: Tensor, folder: Path) -> list[Shown]:
     """The network as volumes with the picture flowing through, in two formats."""
     shares = zip(run.classifier.class_names, probabilities.tolist(), strict=True)
     drawing = flow_of(scene.net, scene.x, scene.pixels, graph_of(run), list(shares))
@@ -242,15 +224,7 @@ def _flow(scene: _Scene, run: Run, probabilities: Tensor, folder: Path) -> list[
     return [written(folder, "flow", drawing.figure), Shown(file=path, caption="The same as SVG.")]
 
 
-def _feature_maps(scene: _Scene, names: Sequence[str]) -> list[tuple[str, Figure]]:
-    maps = maps_of(scene.net, scene.x, names)
-    return [
-        (f"features-{file_name(name)}", feature_maps(maps[name][0].float().cpu().numpy(), name))
-        for name in names
-    ]
-
-
-def _saliency(scene: _Scene, target: int, class_name: str) -> tuple[Figure, float]:
+def _saliency(scene: Scene, target: int, class_name: str) -> tuple[Figure, float]:
     net, x = scene.net, scene.x
     height, width = x.shape[2:]
 
@@ -286,38 +260,3 @@ def _saliency(scene: _Scene, target: int, class_name: str) -> tuple[Figure, floa
             note = f"{cam.layer}" if values.any() else "0 everywhere"
             maps.append(SaliencyMap(title=title, values=values, kind="overlay", note=note))
     return saliency_figure(scene.pixels, maps, class_name), error
-
-
-def _field(
-    scene: _Scene, layer: str
-) -> tuple[tuple[int, ...], tuple[int, int], tuple[int, int], Figure]:
-    """The strongest unit of a layer, and what it sees."""
-    maps = maps_of(scene.net, scene.x, [layer])[layer][0]
-    place = int(maps.nan_to_num(nan=-float("inf")).argmax())
-    unit = tuple(int(i) for i in torch.unravel_index(torch.tensor(place), maps.shape))
-    seen = fields_of(scene.layers.trace).unit(scene.layers.value(layer), *unit[1:], channel=unit[0])
-    rows, cols = ((0, 0), (0, 0)) if seen is None else (seen.rows, seen.cols)
-    effective = unit_gradient(scene.net, scene.x, layer, unit)[0].float().cpu().numpy()
-    return unit, rows, cols, receptive_field(scene.pixels, rows, cols, effective, layer, unit)
-
-
-def _window(scene: _Scene, folder: Path) -> list[Shown]:
-    """The first convolution's window sliding over its input."""
-    for row in scene.layers.rows:
-        for index in row.operations:
-            given = Arguments(scene.layers.trace.operations[index], scene.layers.trace)
-            windows = windows_of(given)
-            if given.name == "convolution" and windows is not None and len(windows) == 2:
-                down, across = windows
-                window = Window(
-                    kernel=(down.kernel, across.kernel),
-                    stride=(down.stride, across.stride),
-                    padding=(down.padding, across.padding),
-                    dilation=(down.dilation, across.dilation),
-                )
-                size = given.shape(0)[2:]
-                animation = window_animation((size[0], size[1]), window, row.name)
-                path = folder / f"window-{file_name(row.name)}.gif"
-                write_bytes(path, gif_bytes(animation))
-                return [Shown(file=path, caption=animation.caption)]
-    return []

@@ -10,7 +10,6 @@ from convolens.data.base import Dataset
 from convolens.data.registry import load_dataset
 from convolens.data.root import cache_folder
 from convolens.data.splits import carve_validation
-from convolens.models.weights import load_imagenet
 from convolens.tasks.base import Task
 from convolens.tasks.classify import spread_indices
 from convolens.train.config import Config
@@ -19,7 +18,8 @@ from convolens.train.freeze import freeze
 from convolens.train.plan import Plan
 from convolens.train.run import RunFolder
 from convolens.train.transfer import Transfer, transfer
-from convolens.workbench.network import IMAGENET, build_network, imagenet_name
+from convolens.workbench.network import IMAGENET, build_network
+from convolens.workbench.pretrained import load_from_imagenet
 from convolens.workbench.tasks import names_for
 
 
@@ -94,7 +94,7 @@ def load_initial_weights(network: nn.Module, config: Config, notify: Notify) -> 
         UnavailableError: when those cannot be fetched.
     """
     if config.weights == IMAGENET:
-        new = load_imagenet(network, imagenet_name(config.model.name))
+        new = load_from_imagenet(network, config.model.name, config.model.options)
         notify(Noted(text=f"{IMAGENET}: {_transferred(network, new).describe()}"))
     elif config.weights is not None:
         file = weights_of(config.weights)

@@ -16,7 +16,8 @@ from convolens.errors import ConfigError, ConvolensError, ShapeError, near_match
 from convolens.models.entry import Builder
 from convolens.models.notation import build as build_notation
 from convolens.models.notation import is_notation
-from convolens.models.registry import MODELS, check_options, find_model
+from convolens.models.registry import check_options, find_model
+from convolens.models.torchvision_detector import TorchvisionDetector
 
 TORCHVISION = "torchvision:"
 TIMM = "timm:"
@@ -47,20 +48,43 @@ def build_network(
         ShapeError: when the network cannot read pictures of that size, or gives something
             other than num_classes numbers for each picture or each of its pixels.
     """
+    net = unchecked_network(
+        word, options, num_classes=num_classes, input_size=input_size, task=task
+    )
+    _check_output(net, word, num_classes, input_size, task)
+    return net
+
+
+def unchecked_network(
+    word: str,
+    options: Mapping[str, Any],
+    *,
+    num_classes: int,
+    input_size: tuple[int, int, int],
+    task: str,
+) -> nn.Module:
+    """Does what `build_network` does, without a forward pass to see whether it fits.
+
+    Raises:
+        ConfigError: when the word or an option is unknown, the network is for another task, or
+            the builder raises.
+    """
     builder = find_builder(word)
     if isinstance(builder, nn.Module):
         if options:
             raise ConfigError(f"{word} is a finished network and takes no options")
-        net = builder
-    else:
-        if word.startswith(TORCHVISION):
-            _check_task_of(word.removeprefix(TORCHVISION), task)
-        check_options(builder, options, word)
-        facts: dict[str, Any] = {"num_classes": num_classes, **facts_of(word, input_size)}
-        net = call_builder(builder, word, options, facts)
-    if word.startswith(TORCHVISION) and task == "segment":
-        net = FromDictionary(net)
-    _check_output(net, word, num_classes, input_size, task)
+        return builder
+    is_torchvisions = word.startswith(TORCHVISION)
+    if is_torchvisions:
+        _check_task_of(word.removeprefix(TORCHVISION), task)
+    check_options(builder, options, word)
+    with_background = is_torchvisions and task == "detect"
+    facts = {"num_classes": num_classes + with_background, **facts_of(word, input_size)}
+    net = call_builder(builder, word, options, facts)
+    if with_background:
+        return TorchvisionDetector(net)
+    if is_torchvisions and task == "segment":
+        net.register_forward_hook(_without_names)
     return net
 
 
@@ -77,34 +101,12 @@ def task_of(word: str) -> str | None:
     return find_model(word).task if is_ours else None
 
 
-class FromDictionary(nn.Module):
-    """A segmentation network of torchvision, which gives a dictionary, as one that gives logits."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        found = self.network(x)
-        out: Tensor = found["out"]
-        return (out, found["aux"]) if self.training and "aux" in found else out
-
-
-def imagenet_name(word: str) -> str:
-    """What torchvision calls the network of a MODEL word, whose weights ours can have.
-
-    Raises:
-        ConfigError: when torchvision has no weights for it.
-    """
-    if word.startswith(TORCHVISION):
-        return word.removeprefix(TORCHVISION)
-    if word not in MODELS or not MODELS[word].weights:
-        names = ", ".join(name for name, entry in MODELS.items() if entry.weights)
-        raise ConfigError(
-            f"--weights {IMAGENET}: there are none for {word}",
-            f"Choose torchvision:NAME or one of: {names}.",
-        )
-    return word
+def _without_names(
+    net: nn.Module, _: tuple[Tensor], found: Mapping[str, Tensor]
+) -> Tensor | tuple[Tensor, Tensor]:
+    """The logits of a segmentation network of torchvision, which gives them by name."""
+    out = found["out"]
+    return (out, found["aux"]) if net.training and "aux" in found else out
 
 
 def find_builder(word: str) -> Builder | nn.Module:
@@ -159,6 +161,8 @@ def _names_in(task: str) -> list[str]:
 
 def _check_task_of(name: str, task: str) -> None:
     """Raises ConfigError where a network of torchvision is for another task."""
+    if name.startswith(("maskrcnn", "keypointrcnn")):
+        raise ConfigError(f"{TORCHVISION}{name} needs masks or keypoints of objects, not boxes")
     names = _names_in(task)
     if name not in names:
         raise ConfigError(
