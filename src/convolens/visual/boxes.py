@@ -10,7 +10,7 @@ from convolens.errors import ShapeError
 from convolens.visual.figure import Figure, Pixels
 from convolens.visual.overlay import VOID, palette
 from convolens.visual.panels import Panel, draw_panels
-from convolens.visual.style import INK, PAPER, SMALL_PX, Colour
+from convolens.visual.style import INK, PAPER, SMALL_PX, VERMILLION, Colour
 from convolens.visual.text import class_labels, measure, write
 
 _LEAST_PX, _MOST_PX = 640, 1280
@@ -148,6 +148,18 @@ def draw_misses(
         ),
         pixels=draw_panels(panels, 2),
     )
+
+
+def outlined(pixels: Pixels, box: Sequence[float]) -> Pixels:
+    """A picture in its own pixels with the outline of one box, for figures that enlarge it.
+
+    Shape: pixels (1 or 3, H, W), box (4,) -> (3, H, W)
+    """
+    rgb = np.ascontiguousarray(np.broadcast_to(pixels, (3, *pixels.shape[1:])).transpose(1, 2, 0))
+    image = Image.fromarray(rgb)
+    thin = 1 if max(image.size) < _LEAST_PX // 3 else 2
+    drawn = _with_boxes(image, np.array([box], np.float64), [VERMILLION], None, [0], thin)
+    return np.ascontiguousarray(np.asarray(drawn).transpose(2, 0, 1))
 
 
 def _stressed(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from convolens.data.picture import read_as
-from convolens.errors import ConfigError, near_matches
+from convolens.errors import ConfigError
 from convolens.train.files import make_folder, write_text
 from convolens.visual.figure import Figure
 from convolens.visual.layers import layers_of
@@ -35,9 +35,10 @@ from convolens.workbench.look_scene import (
     map_figures,
     window_file,
 )
+from convolens.workbench.look_tasks import TaskLook, class_of, look_at_task
 from convolens.workbench.run import Run
 
-__all__ = ["Look", "RunLook", "Shown", "look"]
+__all__ = ["Look", "RunLook", "Shown", "TaskLook", "look"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +75,9 @@ def look(
     out: str | Path | None = None,
     layers: Sequence[str] = (),
     class_name: str | None = None,
+    detection: int | None = None,
     device: str | None = None,
-) -> Look: ...
+) -> Look | TaskLook: ...
 
 
 @overload
@@ -100,9 +102,10 @@ def look(
     layers: Sequence[str] = (),
     channels: Sequence[int] = (),
     class_name: str | None = None,
+    detection: int | None = None,
     data_root: str | Path | None = None,
     device: str | None = None,
-) -> Look | RunLook: ...
+) -> Look | TaskLook | RunLook: ...
 
 
 def look(
@@ -113,14 +116,16 @@ def look(
     layers: Sequence[str] = (),
     channels: Sequence[int] = (),
     class_name: str | None = None,
+    detection: int | None = None,
     data_root: str | Path | None = None,
     device: str | None = None,
-) -> Look | RunLook:
+) -> Look | TaskLook | RunLook:
     """Draws what a Run's network sees in a picture; without one, what it has learned to look for.
 
     Of a picture: filters, feature maps, the picture flowing through the network, saliency, and the
-    field of one unit. Without: filters, templates, the strongest patches of the Run's pictures,
-    gradient ascent, an embedding, calibration and the accuracy of each class.
+    field of one unit; where the Run segments or detects, its masks or boxes, and saliency for a
+    class of pixels or for single boxes. Without: filters, templates, the strongest patches of the
+    Run's pictures, gradient ascent, an embedding, calibration and the accuracy of each class.
 
     Args:
         run: a Run or its folder.
@@ -130,7 +135,10 @@ def look(
             default the first, one in the middle, and the last before they are pooled away; or of
             patches the first, and the deepest whose units see a part of the picture only.
         channels: of these layers, without a picture; by default the first nine.
-        class_name: the class that saliency is for, by name or number; None is the predicted one.
+        class_name: the class that saliency is for, by name or number; None is the predicted one,
+            and where the Run segments, the one of most pixels but one.
+        detection: of a Run that detects, the detection that saliency is for, 0 being the surest;
+            None are the three surest.
         data_root: where the Run's named dataset is; None is where it was.
         device: "cpu" or "cuda"; None is the Run's.
     Returns: what was found, and the files.
@@ -143,11 +151,25 @@ def look(
     if image is None:
         if class_name is not None:
             raise ConfigError("a class is asked about a picture: give one, or no class")
+        if detection is not None:
+            raise ConfigError("a detection is of a picture: give one, or no detection")
         return look_inside(
             opened, out=out, layers=layers, channels=channels, data_root=data_root, device=device
         )
     if channels:
         raise ConfigError("channels are chosen without a picture; of one, all maps are drawn")
+    if opened.config.task != "classify":
+        return look_at_task(
+            opened,
+            image,
+            out=out,
+            layers=layers,
+            class_name=class_name,
+            detection=detection,
+            device=device,
+        )
+    if detection is not None:
+        raise ConfigError(f"{opened.path} was trained to classify and has no detections")
     return _look_at(opened, image, out, layers, class_name, device)
 
 
@@ -161,7 +183,7 @@ def _look_at(
 ) -> Look:
     task = run.classifier
     names = task.class_names
-    target = None if class_name is None else _class_index(class_name, names)
+    target = None if class_name is None else class_of(class_name, names)
     pixels, _ = read_as(image, run.format)
     # The trace of a network in PyTorch's own memory layout is seconds faster than in another.
     net = run.network(device).to(memory_format=torch.contiguous_format)
@@ -198,15 +220,6 @@ def _look_at(
         completeness_error=error,
         files=tuple(files),
     )
-
-
-def _class_index(word: str, names: Sequence[str]) -> int:
-    """The class of a name, or of a number where no class has that name."""
-    if word in names:
-        return names.index(word)
-    if word.isdecimal() and int(word) < len(names):
-        return int(word)
-    raise ConfigError(f"the Run has no class {word!r}", near_matches(word, names))
 
 
 def _probabilities(net: nn.Module, x: Tensor) -> Tensor:

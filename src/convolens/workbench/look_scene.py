@@ -14,6 +14,7 @@ from convolens.train.files import write_bytes
 from convolens.visual.feature_maps import feature_maps
 from convolens.visual.figure import Figure, Pixels
 from convolens.visual.layers import Layers, maps_of
+from convolens.visual.receptive_field import receptive_field
 from convolens.visual.saliency import unit_gradient
 from convolens.visual.window_animation import Window, gif_bytes, window_animation
 from convolens.workbench.look_inside import Shown, file_name
@@ -57,7 +58,7 @@ def field_figure(
     seen = fields_of(scene.layers.trace).unit(scene.layers.value(layer), *unit[1:], channel=unit[0])
     rows, cols = ((0, 0), (0, 0)) if seen is None else (seen.rows, seen.cols)
     effective = unit_gradient(scene.net, scene.x, layer, unit)[0].float().cpu().numpy()
-    return unit, rows, cols, receptivefield_figure(scene.pixels, rows, cols, effective, layer, unit)
+    return unit, rows, cols, receptive_field(scene.pixels, rows, cols, effective, layer, unit)
 
 
 def window_file(scene: Scene, folder: Path) -> list[Shown]:
