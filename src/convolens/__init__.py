@@ -14,6 +14,7 @@ _PUBLIC = {
     "train": ("convolens.workbench.train", "train"),
     "eval": ("convolens.workbench.evaluate", "evaluate"),
     "find_rate": ("convolens.workbench.find_rate", "find_rate"),
+    "pretrained": ("convolens.workbench.predict_pretrained", "pretrained"),
     "predict": ("convolens.workbench.run", "predict"),
     "explain": ("convolens.workbench.explain", "explain"),
     "look": ("convolens.workbench.look", "look"),

@@ -76,6 +76,24 @@ def test_what_is_faster_but_differs_or_fails_is_not_taken(batch: tuple) -> None:
     assert choice.trials[3].failure == "not implemented for this layout"
 
 
+def test_a_loss_that_chooses_is_compared_by_the_outputs(batch: tuple) -> None:
+    """Which class it takes is chance, as rounding turns a detector's choices."""
+    calls = []
+
+    def choosing(outputs: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        return 100 + 0.1 * outputs[:, len(calls) % 10].mean()
+
+    wrong = Other(device="cpu", precision="float32", channels_last=True)
+    net = small_convnet(10, 1, 28, dropout=0.3)
+    choice = choose_by_trial(net, [REFERENCE, LAST, wrong], *batch, choosing, cache=None)
+    reference, last, other = choice.trials
+    assert last.gradient_error > 0.1
+    assert last.accepted
+    assert not other.accepted
+    assert reference.accepted
+
+
 @pytest.mark.parametrize(("factor", "taken"), [(0.5, True), (0.97, False)])
 def test_another_plan_must_be_clearly_faster(
     batch: tuple,

@@ -6,7 +6,7 @@ from PIL import Image
 
 import convolens
 from convolens.data.digits import load_digits
-from convolens.errors import ConfigError, DataError
+from convolens.errors import ConfigError, DataError, RunError
 from convolens.workbench.explain import draw_explanation, explain, network_and_input
 from convolens.workbench.run import Run
 
@@ -52,3 +52,5 @@ def test_wrong_words(digits_run: Run, digit: Path, tmp_path: Path) -> None:
         explain(digits_run, digit, layer="conv9", unit=(0, 0, 0))
     with pytest.raises(DataError, match=r"absent\.png"):
         explain(digits_run, tmp_path / "absent.png", layer="conv1", unit=(0, 0, 0))
+    with pytest.raises(RunError, match="was trained to classify and has no detections"):
+        explain(digits_run, digit, detection=0)

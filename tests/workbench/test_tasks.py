@@ -29,7 +29,7 @@ def mask_run(squares: Path) -> Run:
     return train(
         str(squares / "masks"),
         model=f"{squares}/dots.py:dots",
-        epochs=12,
+        epochs=16,
         batch=4,
         out=squares / "runs",
         settings=["optimizer.lr=0.03", "data.val_fraction=0.2", "plan=reference"],
@@ -81,7 +81,7 @@ def test_masks_come_back_in_the_pictures_own_size(
     agreement = float((found.mask.numpy() == np.asarray(truth)).mean())
     assert agreement > 0.95
     assert sum(found.shares.values()) == pytest.approx(1)
-    (files,) = draw_predictions(mask_run, [found], tmp_path / "out")
+    (files,) = draw_predictions(mask_run.task, [found], tmp_path / "out")
     again = np.asarray(Image.open(files[1]))
     assert (again == found.mask.numpy()).all()
 
@@ -109,7 +109,7 @@ def test_boxes_come_back_in_the_pictures_own_pixels(
     x, y, w, h = map(float, (squares / "boxes/labels/test/test0.txt").read_text().split()[1:])
     truth = np.array([x - w / 2, y - h / 2, x + w / 2, y + h / 2]) * [320, 240, 320, 240]
     assert np.abs(np.array(found.detections[0].box) - truth).max() < 25
-    (files,) = draw_predictions(box_run, [found], tmp_path / "out")
+    (files,) = draw_predictions(box_run.task, [found], tmp_path / "out")
     assert files[0].is_file()
 
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -76,16 +76,16 @@ def predict(
     found: Predictions
     if model is None:
         _check_words(words, weights, classes)
-        source = Run.open(words[0])
-        head = {"run": str(source.path)}
-        found = source.predict(*words[1:], top=top, score=score, device=device, tta=tta)
+        run = Run.open(words[0])
+        head, task = {"run": str(run.path)}, run.task
+        found = run.predict(*words[1:], top=top, score=score, device=device, tta=tta)
     else:
         names = [] if classes is None else [name.strip() for name in classes.split(",")]
         net = pretrained(model, weights=weights or DEFAULT, classes=names, device=device)
         head = {"model": model, "weights": net.weights}
         found = net.predict(*words, top=top, score=score, tta=tta or "none")
-        source = cast("Run", net)  # of which drawing wants the task alone
-    files = draw_predictions(source, found, out) if out is not None else [()] * len(found)
+        task = net.task
+    files = draw_predictions(task, found, out) if out is not None else [()] * len(found)
     _print(head, found, files, as_json=as_json)
 
 

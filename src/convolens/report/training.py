@@ -23,12 +23,18 @@ from convolens.visual.curves import curves
 
 Rows = Sequence[Mapping[str, float]]
 _MOST_ROWS = 500
-_SHOWN = ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "lr", "images_per_s")
+_SHOWN = (
+    *("train_loss", "val_loss", "train_accuracy", "val_accuracy", "val_miou", "val_map"),
+    *("val_map50", "lr", "images_per_s"),
+)
 _WORDS = {
     "train_loss": "training loss",
     "val_loss": "validation loss",
     "train_accuracy": "training accuracy",
     "val_accuracy": "validation accuracy",
+    "val_miou": "validation mean IoU",
+    "val_map": "validation mAP@[.5:.95]",
+    "val_map50": "validation mAP@.5",
     "lr": "learning rate",
     "images_per_s": "images/s",
 }

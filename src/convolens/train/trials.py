@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._pytree import tree_leaves
 
 from convolens.errors import UnavailableError
 from convolens.train.choice import Choice, Trial, cache_file, is_settled, recall, remember
@@ -36,6 +37,10 @@ BOUNDS: Mapping[Precision, tuple[float, float]] = {
     "bfloat16": (3e-2, 2e-1),
     "float16": (1e-2, 5e-2),
 }
+
+# A loss that chooses, such as which box finds which object, jumps where rounding turns a choice.
+# There outputs and their gradient are compared instead, and the loss may differ by this part.
+CHOOSING_LOSS = 1e-2
 
 LossOf = Callable[[Any, Any], Tensor]
 
@@ -167,6 +172,7 @@ class _Tried:
         self._network, self._loss_of, self._precision = network, loss_of, precision
         self._inputs, self._targets = inputs, targets
         self._runners: dict[Plan, _Runner] = {}
+        self._rounding: float | None = None  # how far the reference is from float64
 
     def _runner(self, plan: Plan, count: int) -> "_Runner":
         inputs, targets = self._inputs[:count], self._targets[:count]
@@ -218,11 +224,28 @@ class _Tried:
             if plan not in self._runners:
                 self._runners[plan] = self._runner(plan, len(self._inputs))
                 self._runners[plan].compare(self._reference)
+                self._compare_outputs(self._runners[plan])
         for round_number in range(MAX_ROUNDS):
             for plan in plans:
                 self._runners[plan].run()
             if round_number and time.perf_counter() > until:
                 break
+
+    def _compare_outputs(self, runner: "_Runner") -> None:
+        """Where loss or gradient differ: whether the outputs agree, and their gradient."""
+        reference = self._reference
+        if runner.failure or reference.failure or runner.accepted:
+            return
+        if not runner.loss_error <= CHOOSING_LOSS:  # nor where it is NaN
+            return
+        if self._rounding is None:
+            net, inputs = copy.deepcopy(self._network).double(), self._inputs.double()
+            exact = _Runner(net, reference.plan, inputs, self._targets, self._loss_of)
+            self._rounding = _distance(reference.probe(), exact.probe())[1]
+        most_loss, most_gradient = BOUNDS[runner.plan.precision]
+        apart = _distance(runner.probe(), reference.probe())
+        bounds = (max(most_loss, 1e-3), max(most_gradient, 2 * self._rounding))
+        runner.outputs_agree = apart[0] <= bounds[0] and apart[1] <= bounds[1]
 
     def trials(self) -> tuple[Trial, ...]:
         return tuple(runner.trial() for runner in self._runners.values())
@@ -273,6 +296,7 @@ class _Runner:
         self.loss = float("nan")
         self.gradient = torch.zeros(0)
         self.loss_error = self.gradient_error = float("inf")
+        self.outputs_agree = False
         self._targets, self._loss_of = targets, loss_of
         try:
             self._model = plan.place(copy.deepcopy(network)).train()
@@ -320,20 +344,51 @@ class _Runner:
         if self is not reference:
             self.gradient = torch.zeros(0)  # a large network has room for few of them
 
+    def probe(self) -> tuple[Tensor, Tensor]:
+        """The outputs y of the first part of the batch, and the gradient of ⟨y, r⟩, r random."""
+        plan, count = self.plan, len(self._inputs)
+        plan.seed(0)
+        self._model.zero_grad(set_to_none=True)
+        with plan.own_threads(), plan.autocast():
+            outputs = self._model(plan.arrange(self._inputs[: count // plan.num_parts(count)]))
+        leaves = (leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor))
+        flat = torch.cat([leaf.double().flatten() for leaf in leaves if leaf.requires_grad])
+        source = torch.Generator().manual_seed(0)
+        chance = torch.randn(len(flat), generator=source, dtype=torch.float64)
+        torch.dot(flat, chance.to(flat.device)).backward()  # type: ignore[no-untyped-call]
+        gradients = [p.grad for p in self._model.parameters() if p.grad is not None]
+        return (
+            flat.detach().cpu(),
+            torch.cat([g.detach().double().cpu().flatten() for g in gradients]),
+        )
+
+    @property
+    def accepted(self) -> bool:
+        """Whether loss and gradients are as near to the reference's as they must be."""
+        most_loss, most_gradient = BOUNDS[self.plan.precision]
+        agrees = self.loss_error <= most_loss and self.gradient_error <= most_gradient
+        return agrees or self.outputs_agree
+
     def release(self) -> None:
         """Frees the memory of a candidate that takes no further turn."""
         self._model = nn.Module()
 
     def trial(self) -> Trial:
-        most_loss, most_gradient = BOUNDS[self.plan.precision]
         return Trial(
             plan=self.plan,
             seconds=self.seconds,
             loss_error=self.loss_error,
             gradient_error=self.gradient_error,
-            accepted=self.loss_error <= most_loss and self.gradient_error <= most_gradient,
+            accepted=self.accepted,
             failure=self.failure,
         )
+
+
+def _distance(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> tuple[float, float]:
+    """‖a − b‖ / ‖b‖ of outputs and of gradients."""
+    each = zip(one, other, strict=True)
+    outputs, gradients = (float((a - b).norm() / b.norm().clamp(min=1e-12)) for a, b in each)
+    return outputs, gradients
 
 
 def _mixes(network: nn.Module) -> bool:

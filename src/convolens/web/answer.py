@@ -41,7 +41,7 @@ def answer_of(scene: Scene) -> Answer:
         if isinstance(prediction, Prediction):
             return Answer(facts=tuple((name, _percent(p)) for name, p in prediction.labels))
         # Of a mask, the file of bare numbers is for programs.
-        (files,) = draw_predictions(run, found, Path(folder))
+        (files,) = draw_predictions(run.task, found, Path(folder))
         shown = [path for path in files if not path.stem.endswith("_mask")]
         pictures = tuple(np.asarray(Image.open(path).convert("RGB")) for path in shown)
     if isinstance(prediction, BoxPrediction):

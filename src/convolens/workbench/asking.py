@@ -17,5 +17,6 @@ def asking(net: nn.Module, forward: Callable[[Tensor], Any]) -> nn.Module:
         forward: from the pictures to what is asked, by the network's own layers.
     """
     other = copy.copy(net)  # modules and parameters are shared
+    vars(other).pop("_compiled_call_impl", None)  # which computes what the network does itself
     other.forward = forward
     return other

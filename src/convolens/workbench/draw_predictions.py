@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from convolens.data.picture import read_picture
 from convolens.errors import ConfigError
+from convolens.tasks.base import Task
 from convolens.tasks.segment import Segment
 from convolens.train.files import write_bytes
 from convolens.visual.boxes import draw_boxes
@@ -16,11 +17,10 @@ from convolens.visual.overlay import class_colours, label_png, legend, overlaid
 from convolens.workbench.predict import Prediction
 from convolens.workbench.predict_boxes import BoxPrediction
 from convolens.workbench.predict_masks import MaskPrediction
-from convolens.workbench.run import Run
 
 
 def draw_predictions(
-    run: Run,
+    task: Task,
     predictions: Sequence[Prediction] | Sequence[MaskPrediction] | Sequence[BoxPrediction],
     out: Path,
 ) -> list[tuple[Path, ...]]:
@@ -31,7 +31,7 @@ def draw_predictions(
 
     Returns: the files of each picture.
     Raises:
-        ConfigError: when the Run classifies, or two pictures would have the same file.
+        ConfigError: when the task is to classify, or two pictures would have the same file.
     """
     out.mkdir(parents=True, exist_ok=True)
     stems = [Path(prediction.image).stem for prediction in predictions]
@@ -43,11 +43,11 @@ def draw_predictions(
     written: list[tuple[Path, ...]] = []
     for stem, prediction in zip(stems, predictions, strict=True):
         if isinstance(prediction, MaskPrediction):
-            written.append(_draw_mask(run, prediction, out, stem))
+            written.append(_draw_mask(task, prediction, out, stem))
         elif isinstance(prediction, BoxPrediction):
-            written.append(_draw_boxes(run, prediction, out, stem))
+            written.append(_draw_boxes(task, prediction, out, stem))
         else:
-            raise ConfigError("--out draws masks and boxes; this Run gives labels")
+            raise ConfigError("--out draws masks and boxes; this network gives labels")
     return written
 
 
@@ -57,8 +57,8 @@ def _picture(path: str) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def _draw_mask(run: Run, found: MaskPrediction, out: Path, stem: str) -> tuple[Path, ...]:
-    given = run.task.colours if isinstance(run.task, Segment) else ()
+def _draw_mask(task: Task, found: MaskPrediction, out: Path, stem: str) -> tuple[Path, ...]:
+    given = task.colours if isinstance(task, Segment) else ()
     colours = class_colours(found.class_names, given)
     labels = found.mask.numpy()
     overlay, mask, key = (
@@ -72,8 +72,8 @@ def _draw_mask(run: Run, found: MaskPrediction, out: Path, stem: str) -> tuple[P
     return overlay, mask, key
 
 
-def _draw_boxes(run: Run, found: BoxPrediction, out: Path, stem: str) -> tuple[Path, ...]:
-    names = run.task.class_names
+def _draw_boxes(task: Task, found: BoxPrediction, out: Path, stem: str) -> tuple[Path, ...]:
+    names = task.class_names
     file = out / f"{stem}_boxes.png"
     drawn = draw_boxes(
         _picture(found.image),

@@ -25,6 +25,7 @@ from convolens.workbench.detection_origin import Arithmetic, Box, Origin, Place,
 from convolens.workbench.region_origin import faster_rcnn_origin, given_origin
 
 Span = tuple[int, int]
+EXPLAINED = (Yolo, YoloV1, FasterRCNN, FastRCNN, RCNN)  # detectors whose parts are known
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from convolens.analysis.summarize import Graph
 from convolens.data.base import Split
 from convolens.data.picture import PictureFormat
-from convolens.errors import DataError
+from convolens.errors import ConfigError, DataError
 from convolens.tasks.classify import Classify
+from convolens.tasks.detect import Detect
+from convolens.tasks.segment import Segment
 from convolens.visual.ascent import ascend, ascent_figure
 from convolens.visual.embedding import Method, embed, embedding, features_of
 from convolens.visual.figure import Figure, Pixels
@@ -49,7 +51,7 @@ class Subject:
     """
 
     net: nn.Module
-    task: Classify
+    task: Classify | Segment | Detect
     format: PictureFormat
     device: str
     macs: int
@@ -127,7 +129,11 @@ def template_figure(subject: Subject, split: Split) -> Figure:
 
     Args:
         split: what it learns from; at most 1,000 pictures, of at most 32 px.
+    Raises:
+        ConfigError: when the network's task is no classification.
     """
+    if not isinstance(subject.task, Classify):
+        raise ConfigError("a linear classifier needs one class for each picture")
     places = _spread(torch.arange(len(split)), min(_TEMPLATE_PICTURES, len(split)))
     pixels = split.pictures.batch(places).float()
     scale = _TEMPLATE_PX / max(subject.format.size)
@@ -145,7 +151,7 @@ def template_figure(subject: Subject, split: Split) -> Figure:
 
 def patch_figure(
     subject: Subject,
-    tested: Evaluated,
+    tested: Evaluated | Split,
     layer: str,
     channels: Sequence[int] = (),
     *,
@@ -155,14 +161,16 @@ def patch_figure(
     """The patches of the test pictures to which channels of a layer answer most strongly.
 
     Args:
+        tested: the pictures; those that could not be read are left out where it is known which.
         channels: none are the first.
         most: of these, how many.
         count: patches of each.
     """
     places = readable(tested, subject.affordable(_MOST_PICTURES))
+    split = tested if isinstance(tested, Split) else tested.split
     found = strongest_patches(
         subject.net,
-        tested.split.pictures.select(places),
+        split.pictures.select(places),
         subject.prepare,
         layer,
         channels=channels or range(min(most, subject.layers.shape(layer)[0])),
@@ -233,12 +241,14 @@ def embedding_figures(
     ]
 
 
-def readable(tested: Evaluated, count: int) -> Tensor:
+def readable(tested: Evaluated | Split, count: int) -> Tensor:
     """At most so many places of the split, evenly spread, of pictures that could be read.
 
     Raises:
         DataError: when there is none.
     """
+    if isinstance(tested, Split):
+        return _spread(torch.arange(len(tested)), min(count, len(tested)))
     places = torch.nonzero(tested.meter.predicted >= 0).flatten()
     if not len(places):
         raise DataError("none of the test pictures can be read")

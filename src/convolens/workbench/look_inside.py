@@ -9,7 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from convolens.data.base import Split
 from convolens.errors import ConfigError, RunError
+from convolens.tasks.classify import Classify
+from convolens.tasks.detect import Detect
+from convolens.tasks.segment import Segment
 from convolens.train.files import make_folder, read_bytes, write_bytes
 from convolens.visual.calibration import calibration
 from convolens.visual.figure import Figure, png_bytes
@@ -24,9 +28,14 @@ from convolens.workbench.inside import (
     patch_figure,
     template_figure,
 )
+from convolens.workbench.own_pictures import own_test_pictures
 from convolens.workbench.run import Run
 
 _FILTERS = "The filters of the first convolution, before and after training, on one scale."
+_ONLY_CLASSIFY = (
+    "There are no templates, ascents of classes, embedding, calibration and accuracy of classes: "
+    "they are of networks that give each picture one class."
+)
 # What is drawn of a layer is named for it, so that two layers do not overwrite one another.
 Named = tuple[str, Figure]
 
@@ -69,7 +78,9 @@ def look_inside(
     device: str | None,
 ) -> RunLook:
     """Draws what belongs to a Run and to no picture in particular; see `look`."""
-    task = run.classifier
+    task = run.task
+    if not isinstance(task, Classify | Segment | Detect):
+        raise RunError(f"there is no look inside a Run that was trained to {run.config.task}")
     found = gather(run, data_root, device)
     if isinstance(found.network, Lacking):
         raise RunError(found.network.why)
@@ -86,14 +97,19 @@ def look_inside(
     folder = Path(out) if out is not None else run.folder.figures / "look"
     make_folder(folder)
     files = {shown.file: shown for shown in _filters(run, subject, folder)}
-    tested = found.tested
+    tested: Evaluated | Split | Lacking = found.tested
     missing = []
+    if not isinstance(task, Classify):
+        tested = tried(lambda: own_test_pictures(run, data_root))
+        missing.append(_ONLY_CLASSIFY)
     if isinstance(tested, Lacking):
-        missing.append(
-            "Without the Run's dataset there are no templates, patches, embedding, calibration and "
-            f"accuracy of classes: {tested.why}"
-        )
+        missing.append(f"Without the Run's dataset there are no {_of_dataset(task)}: {tested.why}")
         makers: Makers = _of_network(subject, climbed, channels)
+    elif isinstance(tested, Split):
+        makers = chain(
+            _of_units(subject, tested, wanted, channels),
+            _of_network(subject, climbed, channels),
+        )
     else:
         makers = chain(
             _of_units(subject, tested, wanted, channels),
@@ -132,6 +148,13 @@ def _filters(run: Run, subject: Subject, folder: Path) -> list[Shown]:
     return [written(folder, each.name, each) for each in first_figures(subject.net, subject.format)]
 
 
+def _of_dataset(task: Classify | Segment | Detect) -> str:
+    """What needs the Run's pictures."""
+    if isinstance(task, Classify):
+        return "templates, patches, embedding, calibration and accuracy of classes"
+    return "patches"
+
+
 Makers = Iterable[tuple[str, Callable[[], list[Named]]]]
 
 
@@ -144,6 +167,9 @@ def _of_network(subject: Subject, layers: Sequence[str], channels: Sequence[int]
 
         yield f"gradient ascent of {layer}", climbed
 
+    if not isinstance(subject.task, Classify):
+        return
+
     def classes() -> list[Named]:
         last = [row.name for row in subject.layers.rows if row.operations][-1]
         names = subject.task.class_names
@@ -153,10 +179,12 @@ def _of_network(subject: Subject, layers: Sequence[str], channels: Sequence[int]
 
 
 def _of_units(
-    subject: Subject, tested: Evaluated, layers: Sequence[str], channels: Sequence[int]
+    subject: Subject, tested: Evaluated | Split, layers: Sequence[str], channels: Sequence[int]
 ) -> Makers:
     """What the units look for in the pictures, beside what a linear classifier does."""
-    yield "template", lambda: [("templates", template_figure(subject, tested.split))]
+    if not isinstance(tested, Split):
+        split = tested.split
+        yield "template", lambda: [("templates", template_figure(subject, split))]
     for layer in layers:
 
         def patches(layer: str = layer) -> list[Named]:

@@ -26,7 +26,7 @@ from convolens.visual.saliency import (
     saliency_figure,
 )
 from convolens.workbench.asking import asking
-from convolens.workbench.explain_detection import detected, detections, picture_of
+from convolens.workbench.explain_detection import EXPLAINED, detected, detections, picture_of
 from convolens.workbench.inside import first_figures
 from convolens.workbench.look_inside import Shown, written
 from convolens.workbench.look_scene import (
@@ -142,7 +142,8 @@ def boxes_asked(
     Args:
         x: the picture as the network reads it, (1, C, H, W).
         pixels: the same as uint8 (C, H, W).
-        detection: which one; None takes the three surest of 0.25 and more, or the surest.
+        detection: which one; None takes the three surest of 0.25 and more, or the surest; none
+            of a detector whose parts are not known.
     """
     rows = detections(net, task, x, pixels)[0].cpu()
     sure = rows[(rows[:, 5] >= 0) & (rows[:, 4] >= SCORE)]
@@ -152,6 +153,8 @@ def boxes_asked(
     said = f"{count} detection{'s' * (count != 1)} of {SCORE} and more"
     if detection is not None:
         wanted = [detection]
+    elif not isinstance(net, EXPLAINED):
+        wanted = []
     else:
         wanted = list(range(min(MOST_BOXES, max(1, count)))) if rows[0, 5] >= 0 else []
     asked = []
@@ -175,14 +178,17 @@ def masks_asked(
 ) -> tuple[str, Figure, list[Asked]]:
     """What the network says of the pixels, drawn, and the class of pixels to be asked about.
 
-    The number asked about is the mean of the class's logits over the pixels that the network
-    gives to it, or over all pixels where it gives it none.
+    The number asked about is by how much the class's logit exceeds the mean logit of all classes,
+    averaged over the pixels that the network gives to the class, or over all pixels where it
+    gives it none.
 
     Source: Vinogradova et al. (2020), Towards interpretable semantic segmentation via
         gradient-weighted class activation mapping, arXiv:2002.11434, equation 2.
     Args:
         x, pixels: as of `boxes_asked`.
         class_name: which class; None takes the one of most pixels after the first of all.
+    Deviates: the paper takes the logit itself. A number added to all logits changes no probability,
+        so that what speaks for a class may stand in the logits of the others alone.
     """
     names = task.class_names
     with torch.inference_mode():
@@ -200,7 +206,8 @@ def masks_asked(
         logits = outputs if isinstance(outputs, Tensor) else _first(outputs)
         if logits.shape[2:] != where.shape:
             logits = nn.functional.interpolate(logits, size=where.shape, mode="bilinear")
-        return logits[:, label][:, where].mean(dim=1, keepdim=True)
+        above = logits[:, label] - logits.mean(dim=1)
+        return above[:, where].mean(dim=1, keepdim=True)
 
     colours = class_colours(names, task.colours)
     drawn = overlaid(pixels.numpy(), mask.numpy(), colours)

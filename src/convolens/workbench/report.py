@@ -15,7 +15,7 @@ from convolens.report.html import html
 from convolens.report.network import network_section
 from convolens.report.numbers import metric_text, number_in, percent, seconds_text
 from convolens.report.parts import Facts, Heading, Part, Report, Section, Text
-from convolens.report.picture import picture, picture_of_file
+from convolens.report.picture import picture
 from convolens.report.recipe import recipe_section
 from convolens.report.results import (
     calibration_part,
@@ -38,6 +38,7 @@ from convolens.visual.patches import layers_to_cut
 from convolens.workbench.gathered import Evaluated, Gathered, Lacking, gather, tried
 from convolens.workbench.inside import Subject, embedding_figures, flow_of, patch_figure
 from convolens.workbench.repeat import repeat
+from convolens.workbench.report_tasks import OF_CLASSES, task_lead, task_results, task_sight
 from convolens.workbench.run import Run
 
 _FEW_STEPS, _MANY_STEPS = 16, 50
@@ -72,7 +73,7 @@ def report(
     """
     opened = Run.open(run)
     path = opened.path / "report.html" if out is None else Path(out)
-    write_text(path, html(report_of(gather(opened, data_root, device))))
+    write_text(path, html(report_of(gather(opened, data_root, device), data_root)))
     return path
 
 
@@ -92,8 +93,12 @@ def report_at_end(run: Run, device: str | None, notify: Notify) -> Path | None:
     return written
 
 
-def report_of(found: Gathered) -> Report:
-    """The report on what a Run holds."""
+def report_of(found: Gathered, data_root: str | Path | None = None) -> Report:
+    """The report on what a Run holds.
+
+    Args:
+        data_root: where named datasets are; None is where they were.
+    """
     run = found.run
     env = {} if isinstance(found.env, Lacking) else found.env
     command = repeat(run)
@@ -106,8 +111,8 @@ def report_of(found: Gathered) -> Report:
             recipe_section(run.config, run.facts, env, command.text, is_exact=command.is_exact),
             _network(found),
             Section(title="Training", parts=tuple(_curves(found))),
-            Section(title="The test", parts=tuple(_results(found))),
-            Section(title="What it looks at", parts=tuple(_sight(found))),
+            Section(title="The test", parts=tuple(_results(found, data_root))),
+            Section(title="What it looks at", parts=tuple(_sight(found, data_root))),
             _machine(found),
         ),
         foot=f"Run {run.path.absolute().name}, written by convolens {__version__} "
@@ -130,8 +135,11 @@ def _lead(found: Gathered) -> str:
     wanted = found.run.config.epochs
     if isinstance(found.test, Lacking):
         return f"This training is not complete: {epochs} of {wanted} epochs are done."
-    accuracy = number_in(found.test["metrics"], "accuracy")
+    metrics, task = found.test["metrics"], found.run.config.task
+    accuracy = number_in(metrics, "accuracy")
     right = "" if accuracy is None else f"{percent(accuracy)} of the test pictures are right "
+    if task != "classify":
+        right = task_lead(task, {name: number_in(metrics, name) for name in metrics})
     after = f"after {epochs} epoch{'s' * (epochs != 1)}" if epochs else "after training"
     seconds = number_in(found.test, "seconds")
     took = "" if seconds is None else f", {seconds_text(seconds)} in all"
@@ -154,7 +162,9 @@ def _short(found: Gathered) -> tuple[tuple[str, str], ...]:
 
 
 def _metric_items(metrics: Mapping[str, Any], word: str) -> list[tuple[str, str]]:
-    known = [(name, number_in(metrics, name)) for name in metrics]
+    # Those of single classes stand in a table of their own.
+    whole = [name for name in metrics if not name.startswith(OF_CLASSES)]
+    known = [(name, number_in(metrics, name)) for name in whole]
     return [
         (word + name.replace("_", " "), metric_text(name, value))
         for name, value in known
@@ -186,15 +196,18 @@ def _machine(found: Gathered) -> Section:
     return section
 
 
-def _results(found: Gathered) -> list[Part]:
+def _results(found: Gathered, data_root: str | Path | None) -> list[Part]:
     tested, names = found.tested, found.run.task.class_names
     if found.run.config.task != "classify":
-        return _drawn_results(found)
+        kept: list[Part] = []
+        if not isinstance(found.test, Lacking):
+            kept = [Facts(items=tuple(_metric_items(found.test["metrics"], "")))]
+        return [*kept, *task_results(found, data_root, _under)]
     if isinstance(tested, Lacking):
         if isinstance(found.test, Lacking):
             return [_sorry(tested)]
-        kept = Facts(items=tuple(_metric_items(found.test["metrics"], "")))
-        return [kept, _sorry(tested)]
+        metrics = Facts(items=tuple(_metric_items(found.test["metrics"], "")))
+        return [metrics, _sorry(tested)]
     meter = tested.meter
     matrix = meter.confusion.numpy()
     parts = [*metric_parts(meter.metrics(), matrix), *_remarks(found, tested)]
@@ -217,24 +230,6 @@ def _results(found: Gathered) -> list[Part]:
     ]
 
 
-def _drawn_results(found: Gathered) -> list[Part]:
-    """What training has kept of the test of another task: the metrics and the pictures."""
-    parts: list[Part] = []
-    if not isinstance(found.test, Lacking):
-        parts.append(Facts(items=tuple(_metric_items(found.test["metrics"], ""))))
-    for file in sorted(found.run.folder.figures.glob("*.png")):
-        words = file.stem.replace("-", " ")
-        caption = f"{words[:1].upper()}{words[1:]}, as training has drawn it of the test pictures."
-
-        def shown(file: Path = file, caption: str = caption) -> list[Part]:
-            where = f"figures/{file.name}"
-            return [picture_of_file(read_bytes(file), where, file.stem, caption, "")]
-
-        if file.stem not in ("curves", "filters"):  # which stand in chapters of their own
-            parts += _under(f"{words[:1].upper()}{words[1:]}", shown)
-    return parts or [Text(text="The training has left no results yet.", tone="warning")]
-
-
 def _remarks(found: Gathered, tested: Evaluated) -> list[Part]:
     """Where these numbers come from, if they are not those of the training."""
     if isinstance(found.test, Lacking):
@@ -251,7 +246,7 @@ def _remarks(found: Gathered, tested: Evaluated) -> list[Part]:
     return [Text(text=text, tone="warning")]
 
 
-def _sight(found: Gathered) -> list[Part]:
+def _sight(found: Gathered, data_root: str | Path | None) -> list[Part]:
     network, tested = found.network, found.tested
     if isinstance(network, Lacking):
         return [_sorry(network)]
@@ -266,7 +261,7 @@ def _sight(found: Gathered) -> list[Part]:
 
     parts = _under("The first filters", first_filters)
     if found.run.config.task != "classify":
-        return parts
+        return [*parts, *task_sight(found, data_root, _under)]
     if isinstance(tested, Lacking) or isinstance(examples, Lacking):
         missing = next(each for each in (tested, examples) if isinstance(each, Lacking))
         title = "Strongest patches, feature maps, saliency and embedding"
