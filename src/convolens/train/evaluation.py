@@ -99,9 +99,7 @@ def _gathered(passes: Iterator[_Seen], plan: Plan, processes: Processes) -> list
     ]
 
 
-def outputs_of(
-    model: nn.Module, task: Task, split: Split, plan: Plan
-) -> Callable[[Tensor], Any]:
+def outputs_of(model: nn.Module, task: Task, split: Split, plan: Plan) -> Callable[[Tensor], Any]:
     """A function that gives a network's outputs for the pictures at some places of a split."""
 
     def predict(indices: Tensor) -> Any:
