@@ -1,3 +1,5 @@
+from importlib import import_module
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -116,7 +118,7 @@ def test_regions_in_chunks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None
     with torch.no_grad():
         outputs = net(picture(1))
         whole = outputs.detections(proposals=proposals)
-        monkeypatch.setattr("convolens.models.rcnn.REGIONS_AT_ONCE", 3)
+        monkeypatch.setattr(import_module("convolens.models.rcnn"), "REGIONS_AT_ONCE", 3)
         chunks = outputs.detections(proposals=proposals)
     torch.testing.assert_close(whole, chunks, atol=1e-4, rtol=1e-4)
 

@@ -35,7 +35,7 @@ def typed(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Config]:
     seen: list[Config] = []
 
     def train(data: str | None, **words: Any) -> None:
-        for name in ("out", "name", "resume", "notify", "processes"):
+        for name in ("out", "name", "resume", "report", "notify", "processes"):
             words.pop(name)
         seen.append(configure(data, **words))
         raise KeyboardInterrupt

@@ -14,6 +14,7 @@ from convolens.models.region_body import (
     BodyName,
     RegionBody,
     Stem,
+    check_side,
     default_stem,
     region_body,
     region_weights,
@@ -194,6 +195,7 @@ def fast_rcnn(
         picture; `detections(proposals=…)` looks at the regions that are given.
     Raises:
         ConfigError: when an option is not known.
+        ShapeError: when there is no picture.
     Deviates: a ResNet body trains from scratch, batch norm included; the objects' own boxes are
         among the regions; background need not be near an object, for a network that starts from
         scratch knows nothing of the rest.
@@ -201,6 +203,7 @@ def fast_rcnn(
         >>> fast_rcnn(num_classes=3).eval()(torch.zeros(1, 3, 64, 96)).whole.shape
         torch.Size([1, 4])
     """
+    check_side(image_size)
     is_vgg = body == "vgg16"
     units = hidden or (4096 if is_vgg else 8 * width)
 

@@ -17,6 +17,7 @@ from convolens.models.region_body import (
     BodyName,
     RegionBody,
     Stem,
+    check_side,
     default_stem,
     region_body,
     region_weights,
@@ -238,6 +239,7 @@ def faster_rcnn(
     Returns: the network; in evaluation mode its forward pass includes proposals and head.
     Raises:
         ConfigError: when an option is not known, or sizes cannot be dealt out to four levels.
+        ShapeError: when there is no picture.
     Deviates: RoIAlign (He et al. 2017, arXiv:1703.06870) for RoI pooling; trained from scratch,
         batch norm included; anchors over the border are learnt from; the objects' own boxes are
         among the regions; a ResNet's head is two affine layers; the pyramid begins at stride 8
@@ -247,6 +249,7 @@ def faster_rcnn(
         >>> net(torch.zeros(1, 3, 64, 96)).detections(most=5).shape
         torch.Size([1, 5, 6])
     """
+    check_side(image_size)
     is_vgg = body == "vgg16"
     sizes = _dealt(anchor_sizes or _default_sizes(image_size, pyramid), 4 if pyramid else 1)
     units = hidden or (4096 if is_vgg else 8 * width)

@@ -15,7 +15,7 @@ from convolens.errors import ConfigError
 from convolens.models.alexnet import alexnet
 from convolens.models.entry import Builder, ModelEntry
 from convolens.models.fast_rcnn import given_proposals
-from convolens.models.region_body import region_weights
+from convolens.models.region_body import check_side, region_weights
 from convolens.models.resnet import resnet18
 from convolens.models.small_convnet import small_convnet
 from convolens.nn.initial import drawn_once
@@ -129,7 +129,7 @@ class RCNN(nn.Module):
 def rcnn(
     num_classes: int = 20,
     in_channels: int = 3,
-    image_size: int = 320,  # noqa: ARG001  every region is warped to region_size
+    image_size: int = 320,
     *,
     body: Body = "small",
     region_size: int | None = None,
@@ -151,7 +151,7 @@ def rcnn(
         picture; `detections(proposals=…)` looks at all regions that are given.
     Raises:
         ConfigError: when the body is not known.
-        ShapeError: when regions are too small for the body.
+        ShapeError: when there is no picture, or regions are too small for the body.
     Deviates: classes are told by the softmax of the fine-tuning, background among them, and not by
         one SVM for each; offsets are regressed from the last hidden layer, trained together with
         the classes, and not from pool5 afterwards.
@@ -159,6 +159,7 @@ def rcnn(
         >>> rcnn(num_classes=3).eval()(torch.zeros(1, 3, 64, 96)).whole.shape
         torch.Size([1, 4])
     """
+    check_side(image_size)
     if body not in get_args(Body):
         raise ConfigError(f"body must be one of {', '.join(get_args(Body))}, received {body!r}")
     side = region_size or REGION_SIDES[body]

@@ -70,15 +70,15 @@ class LossConfig:
 
     Args:
         label_smoothing: ε, for cross entropy against (1 − ε)·one-hot + ε/K in classification.
-        class_weights: of the pixels' classes in segmentation: "none", or "balanced", which gives
-            rare classes as much weight as common ones.
+        class_weights: of the pixels' classes in segmentation: "none"; "balanced", which gives
+            rare classes as much weight as common ones; or "root", the square roots of these.
     """
 
     label_smoothing: float = 0.0
-    class_weights: Literal["none", "balanced"] = "none"
+    class_weights: Literal["none", "balanced", "root"] = "none"
 
     def __post_init__(self) -> None:
-        check_word("loss.class_weights", self.class_weights, ("none", "balanced"))
+        check_word("loss.class_weights", self.class_weights, ("none", "balanced", "root"))
         check_number("loss.label_smoothing", self.label_smoothing, least=0, below=1)
 
 

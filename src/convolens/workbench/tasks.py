@@ -1,6 +1,7 @@
 """The tasks by name: made for a dataset, or as a Run remembers them."""
 
 from collections.abc import Callable, Mapping
+from math import sqrt
 from typing import Any
 
 from convolens.data.base import Dataset
@@ -46,7 +47,8 @@ def make_task(config: Config, dataset: Dataset) -> Task:
     fill = mean if ground is None else [ground / 255] * len(mean)
     names = names_for(config.task, dataset)
     if config.task == "segment":
-        balanced = config.loss.class_weights == "balanced"
+        kind = config.loss.class_weights
+        weights = () if kind == "none" else balanced_weights(dataset.train, len(names))
         return Segment(
             class_names=names,
             mean=tuple(mean),
@@ -54,7 +56,7 @@ def make_task(config: Config, dataset: Dataset) -> Task:
             fill=tuple(fill),
             augmentation=augment,
             zoom=(augment.zoom_out, augment.zoom_in),
-            class_weights=balanced_weights(dataset.train, len(names)) if balanced else (),
+            class_weights=tuple(sqrt(w) for w in weights) if kind == "root" else weights,
         )
     if config.task == "detect":
         return Detect(
