@@ -28,7 +28,7 @@ def borrowed(
     stand_ins: dict[int, Tensor] = {}
     random_states = _random_states()
     try:
-        net.train(training)
+        _set_mode(net, modules, training)
         for module in modules:
             for held in (module._parameters, module._buffers):
                 for key, tensor in held.items():
@@ -44,6 +44,15 @@ def borrowed(
         for one in found:
             one.restore()
         _restore(random_states)
+
+
+def _set_mode(net: nn.Module, modules: list[nn.Module], training: bool) -> None:
+    """Does what `net.train(training)` does, past the watch that modules keep on attributes."""
+    if any(type(module).train is not nn.Module.train for module in modules):
+        net.train(training)
+        return
+    for module in modules:
+        vars(module)["training"] = training
 
 
 class _Found:

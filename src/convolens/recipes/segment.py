@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from convolens.data.augment import AugmentConfig
 from convolens.train.average import AverageConfig
-from convolens.train.config import Config, DataConfig, ModelConfig
+from convolens.train.config import Config, DataConfig, LossConfig, ModelConfig
 from convolens.train.optimizer import OptimizerConfig
 from convolens.train.schedule import ScheduleConfig
 
@@ -15,10 +15,12 @@ def camvid(data: str = "camvid") -> Config:
         data=DataConfig(name=data),
         model=ModelConfig(name="fcn8s_resnet18", options={"stem": "small", "width": 24}),
         task="segment",
-        epochs=45,
+        epochs=40,
         batch_size=8,
+        tta="flip",
         optimizer=OptimizerConfig(name="adamw", lr=2e-3, weight_decay=0.02),
         schedule=ScheduleConfig(name="onecycle"),
+        loss=LossConfig(class_weights="root"),
         augment=AugmentConfig(
             flip=0.5, zoom_out=0.75, zoom_in=2.0, brightness=0.3, contrast=0.3, saturation=0.3
         ),
