@@ -32,7 +32,11 @@ def mask_run(squares: Path) -> Run:
         epochs=16,
         batch=4,
         out=squares / "runs",
-        settings=["optimizer.lr=0.03", "data.val_fraction=0.2", "plan=reference"],
+        settings=[
+            "optimizer.lr=0.03",
+            "data.val_fraction=0.2",
+            "plan=reference",
+        ],
     )
 
 
@@ -65,7 +69,7 @@ def test_segmentation_learns_and_is_evaluated_alike(mask_run: Run) -> None:
     assert evaluate(mask_run) == metrics
     assert {"val_miou", "val_accuracy", "train_accuracy", "val_seconds"} <= mask_run.rows[0].keys()
     figures = {file.name for file in mask_run.folder.figures.iterdir()}
-    assert {"curves.png", "class_ious.png"} <= figures | {"class_ious.png"}
+    assert {"curves.png", "class-iou.png", "segmentation.png"} <= figures
 
 
 def test_masks_come_back_in_the_pictures_own_size(
