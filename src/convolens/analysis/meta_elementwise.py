@@ -100,6 +100,8 @@ def _binary(a: Any, b: Any, **options: Any) -> Any:
     shape = broadcast(a.shape, b.shape)
     if shape is None or not a.is_contiguous() or not b.is_contiguous():
         return NotImplemented
+    if shape not in ([*a.shape], [*b.shape]):  # where both are spread out, neither decides
+        return NotImplemented
     return new(shape, a.dtype)
 
 
