@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from convolens.data.placement import VOID
 from convolens.errors import ShapeError
 from convolens.visual.figure import Figure, Pixels
-from convolens.visual.overlay import VOID, palette
+from convolens.visual.overlay import palette
 from convolens.visual.panels import Panel, draw_panels
 from convolens.visual.style import INK, PAPER, SMALL_PX, VERMILLION, Colour
 from convolens.visual.text import class_labels, measure, write

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from convolens.data.placement import VOID
 from convolens.errors import ShapeError
 from convolens.visual.figure import Pixels
 from convolens.visual.style import FRAME, PAPER, SMALL_PX, SOFT, Colour
 from convolens.visual.text import class_labels, measure, shorten, write
 
-VOID = 255
 MOST_CLASSES = 255
 _VOID_COLOUR: Colour = (0, 0, 0)
 _BACKGROUND_COLOUR: Colour = (96, 96, 96)

@@ -14,6 +14,7 @@ from convolens.tasks.classify import ClassifyMeter
 from convolens.train.config import DataConfig, Tta
 from convolens.train.evaluation import evaluate as evaluate_split
 from convolens.workbench.material import load
+from convolens.workbench.own_pictures import own_data
 from convolens.workbench.proposals import proposed
 from convolens.workbench.run import Run
 from convolens.workbench.tasks import check_views, names_for
@@ -141,13 +142,8 @@ def _evaluate_together(
 
 
 def _wanted(run: Run, data: str | None, data_root: str | Path | None) -> DataConfig:
-    wanted = run.config.data
-    wanted = replace(wanted, channels=run.format.channels, image_size=max(run.format.size))
-    if data is not None:
-        wanted = replace(wanted, name=data)
-    if data_root is not None:
-        wanted = replace(wanted, root=str(Path(data_root).absolute()))
-    return wanted
+    wanted = own_data(run, data_root)
+    return wanted if data is None else replace(wanted, name=data)
 
 
 def _dataset(run: Run, wanted: DataConfig) -> Dataset:

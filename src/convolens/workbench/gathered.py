@@ -1,7 +1,7 @@
 """What a Run still holds: each piece, or why it cannot be had."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -9,16 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from convolens.analysis.summarize import Graph, Optimizer
-from convolens.data.base import Dataset, Split
-from convolens.data.registry import dataset_names
-from convolens.errors import ConvolensError, DataError, RunError
+from convolens.data.base import Split
+from convolens.errors import ConvolensError, RunError
 from convolens.tasks.classify import ClassifyMeter
 from convolens.train.evaluation import evaluate
 from convolens.train.files import read_json
-from convolens.workbench.material import load
+from convolens.workbench.own_pictures import own_test_pictures
 from convolens.workbench.run import Run
 from convolens.workbench.summary import summarize
-from convolens.workbench.tasks import names_for
 from convolens.workbench.views import with_views
 
 T = TypeVar("T")
@@ -127,26 +125,8 @@ def _tested(
     run: Run, network: nn.Module, data_root: str | Path | None, device: str | None
 ) -> Evaluated:
     task = run.classifier
-    split = _dataset(run, data_root).test
+    split = own_test_pictures(run, data_root)
     views = with_views(network, run.config.tta)
     meter = cast("ClassifyMeter", evaluate(views, task, split, run.plan(device)))
     labels = task.targets(split, torch.arange(len(split)))
     return Evaluated(split=split, meter=meter, labels=labels)
-
-
-def _dataset(run: Run, data_root: str | Path | None) -> Dataset:
-    """The Run's data; of a folder, only the pictures that are looked at are decoded."""
-    form = run.format
-    wanted = replace(run.config.data, channels=form.channels, image_size=max(form.size))
-    if data_root is not None:
-        wanted = replace(wanted, root=str(Path(data_root).absolute()))
-    if wanted.name not in dataset_names() and Path(wanted.name).is_dir():
-        wanted = replace(wanted, memory_bytes=0)
-    dataset = load(replace(run.config, data=wanted))
-    names = names_for(run.config.task, dataset)
-    if names != run.task.class_names:
-        raise DataError(
-            f"{wanted.name} has {len(names)} classes now, and they are not the "
-            f"{len(run.task.class_names)} that the Run was trained on"
-        )
-    return dataset

@@ -1,4 +1,4 @@
-"""The test pictures of a Run, where they still are."""
+"""The data and the test pictures of a Run, where they still are."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,9 +6,23 @@ from pathlib import Path
 from convolens.data.base import Split
 from convolens.data.registry import dataset_names
 from convolens.errors import DataError
+from convolens.train.config import DataConfig
 from convolens.workbench.material import load
 from convolens.workbench.run import Run
 from convolens.workbench.tasks import names_for
+
+
+def own_data(run: Run, data_root: str | Path | None = None) -> DataConfig:
+    """The Run's data, as its network reads them.
+
+    Args:
+        data_root: where named datasets are; None is where they were.
+    """
+    form = run.format
+    wanted = replace(run.config.data, channels=form.channels, image_size=max(form.size))
+    if data_root is None:
+        return wanted
+    return replace(wanted, root=str(Path(data_root).absolute()))
 
 
 def own_test_pictures(run: Run, data_root: str | Path | None = None) -> Split:
@@ -19,13 +33,14 @@ def own_test_pictures(run: Run, data_root: str | Path | None = None) -> Split:
     Raises:
         DataError: when they are gone, or have other classes than the Run.
     """
-    form = run.format
-    wanted = replace(run.config.data, channels=form.channels, image_size=max(form.size))
-    if data_root is not None:
-        wanted = replace(wanted, root=str(Path(data_root).absolute()))
+    wanted = own_data(run, data_root)
     if wanted.name not in dataset_names() and Path(wanted.name).is_dir():
         wanted = replace(wanted, memory_bytes=0)
     dataset = load(replace(run.config, data=wanted))
-    if names_for(run.config.task, dataset) != run.task.class_names:
-        raise DataError(f"{wanted.name} has other classes now than the Run was trained on")
+    names = names_for(run.config.task, dataset)
+    if names != run.task.class_names:
+        raise DataError(
+            f"{wanted.name} has {len(names)} classes now, and they are not the "
+            f"{len(run.task.class_names)} that the Run was trained on"
+        )
     return dataset.test
