@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from convolens.errors import RunError
+from convolens.nn.kernels.build import kernels_version
 from convolens.train.files import make_folder, read_json, write_json
 from convolens.train.plan import Plan
 
@@ -115,6 +116,7 @@ def cache_file(
             str(network),
             str(tuple(inputs.shape)),
             torch.__version__,
+            kernels_version(),
             torch.backends.cpu.get_cpu_capability(),
             str(torch.get_num_threads()),
             names,

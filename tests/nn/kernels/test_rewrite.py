@@ -214,12 +214,84 @@ def test_values_used_twice_are_left_alone(library: ctypes.CDLL) -> None:
     torch.testing.assert_close(mine(pictures()), stock(pictures()))
 
 
-def test_what_cannot_be_traced_is_left_alone(library: ctypes.CDLL) -> None:
-    model = Undecided()
-    before = [set(vars(m)) for m in model.modules()]
-    assert apply_kernels(model.eval(), library).chains == ()
-    assert [set(vars(m)) for m in model.modules()] == before
-    assert not model.training
+def test_of_what_cannot_be_traced_the_parts_are_taken(library: ctypes.CDLL) -> None:
+    mine, stock = pair_of(Undecided, library)
+    assert apply_kernels(Undecided().eval(), library).chains == ("conv", "pool")
+    for x in (pictures(), pictures() - 9):
+        torch.testing.assert_close(mine(x), stock(x))
+        torch.testing.assert_close(step(Headed(mine), x), step(Headed(stock), x))
+
+
+class Headed(nn.Module):
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.body(x).flatten(1)
+        return result
+
+
+class Collecting(nn.Module):
+    """Cannot be read as a whole; calls one part as a whole, and another layer by layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.called = nn.Sequential(nn.Conv2d(1, 16, 3), nn.ReLU(), nn.MaxPool2d(2))
+        self.walked = nn.Sequential(nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2))
+        self.shared = nn.Conv2d(16, 16, 3, padding=1)
+        self.again = self.shared
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.called(x)
+        seen = []
+        for layer in self.walked:
+            x = layer(x)
+            seen.append(x.mean((2, 3)))
+        if x.sum() > -1e9:
+            x = self.again(self.shared(x))
+        return torch.cat([x.mean((2, 3)), *seen], 1)[:, :48]
+
+
+def test_what_is_called_layer_by_layer_gives_every_layer_its_own(library: ctypes.CDLL) -> None:
+    mine, stock = pair_of(Collecting, library)
+    assert apply_kernels(Collecting(), library).chains == (
+        *("called.0 + called.1 + called.2", "walked.0 + walked.1", "walked.2", "shared"),
+    )
+    for a, b in zip(step(mine, pictures()), step(stock, pictures()), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+    assert {"_ConvPoolBackward", "_BatchNormBackward"} <= operations(mine(pictures()))
+    stock(pictures())
+    mine.eval()
+    stock.eval()
+    torch.testing.assert_close(mine(pictures()), stock(pictures()), rtol=1e-3, atol=1e-5)
+    twin = copy.deepcopy(mine)
+    torch.testing.assert_close(twin(pictures()), mine(pictures()))
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        (nn.Conv2d(16, 16, 3), nn.MaxPool2d(2)),
+        (nn.Conv2d(16, 16, 3, padding=1),),
+        (nn.BatchNorm2d(16),),
+    ],
+)
+def test_a_wrong_number_of_channels_is_pytorchs_error(
+    library: ctypes.CDLL, layers: tuple[nn.Module, ...]
+) -> None:
+    model = nn.Sequential(*copy.deepcopy(layers))
+    assert apply_kernels(model, library).chains
+    for channels in (1, 15, 17, 32):
+        with pytest.raises(RuntimeError):
+            model(torch.zeros(8, channels, 48, 48).contiguous(memory_format=LAST))
+
+
+def test_a_part_that_fails_is_left_as_it_was(library: ctypes.CDLL) -> None:
+    mine, _ = pair_of(Collecting, library)
+    with pytest.raises(RuntimeError, match="channels"):
+        mine(torch.zeros(1, 3, 9, 9).contiguous(memory_format=LAST))
+    assert mine.called.forward.running == 0
 
 
 def test_applying_twice_changes_nothing_more(library: ctypes.CDLL) -> None:

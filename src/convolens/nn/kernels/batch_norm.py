@@ -70,6 +70,8 @@ def fits_batch_norm(norm: nn.BatchNorm2d, x_shape: tuple[int, ...]) -> str | Non
         return "the normalisation must have both weight and bias, or neither"
     if norm.weight is not None and norm.weight.dtype != torch.float32:
         return "the weights must be float32"
+    if x_shape[1] != norm.num_features:
+        return f"the volume must have {norm.num_features} channels"
     if x_shape[0] * x_shape[2] * x_shape[3] < 2:
         return "there must be at least two values per channel"
     return None

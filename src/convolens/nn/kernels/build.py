@@ -52,6 +52,13 @@ def why_unavailable(cache_folder: Path) -> str | None:
 
 
 @cache
+def kernels_version() -> str:
+    """Changes whenever the kernels do, or where they are used."""
+    contents = (path.read_bytes() for path in sorted(FOLDER.glob("*.*")) if path.is_file())
+    return hashlib.sha256(b"\0".join(contents)).hexdigest()[:16]
+
+
+@cache
 def _find(cache_folder: Path) -> ctypes.CDLL | str:
     """The library, or why there is none; asked once by each process."""
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)

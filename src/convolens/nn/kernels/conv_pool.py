@@ -82,6 +82,8 @@ def fits_conv_pool(conv: nn.Conv2d, pool: nn.MaxPool2d, x_shape: tuple[int, ...]
         x_shape: of the convolution's input, (N, C, H, W).
     """
     weight = conv.weight
+    if x_shape[1] != conv.in_channels:
+        return f"the volume must have {conv.in_channels} channels"
     if pair(conv.stride) != (1, 1) or pair(conv.dilation) != (1, 1) or conv.groups != 1:
         return "stride, dilation and groups of the convolution must be 1"
     if isinstance(conv.padding, str) or conv.padding_mode != "zeros":

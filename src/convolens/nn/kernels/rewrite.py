@@ -6,9 +6,9 @@ the first of them computes the whole chain and the others pass its result on.
 
 import ctypes
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -37,6 +37,7 @@ _CHAINS = (
     (nn.MaxPool2d,),
     (nn.Conv2d,),
 )
+_ALONE = tuple(kinds[0] for kinds in _CHAINS if len(kinds) == 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +57,10 @@ def apply_kernels(model: nn.Module, library: ctypes.CDLL) -> Rewrite:
     """Lets every chain of modules that is one kernel be computed by it, in place.
 
     Chains are convolution + ReLU + max-pooling, batch norm + ReLU, and their parts; they are
-    found by `torch.fx`, and of a network that it cannot read only the residual blocks are changed.
-    Such a block, of ours or torchvision's, adds its shortcut between its last batch norm and its
-    ReLU, and all three are one kernel. A kernel is used for float32 volumes on the CPU, outside of
+    found by `torch.fx`. Of a network that it cannot read, the largest parts are taken that it can;
+    their chains are one kernel only while such a part itself is called. A residual block, of ours
+    or torchvision's, adds its shortcut between its last batch norm and its ReLU, and all three are
+    one kernel. A kernel is used for float32 volumes on the CPU, outside of
     autocast and compilation, and while no hook is on a module of its chain; otherwise the modules
     compute as they always did. Gradients of gradients are refused with an error.
 
@@ -69,15 +71,25 @@ def apply_kernels(model: nn.Module, library: ctypes.CDLL) -> Rewrite:
     ends = list(find_residual_ends(modules))
     normalised = {end.chain[:1] for end in ends}
     chains = [
-        (names, flat)
-        for names, flat in _find_chains(model, modules)
-        if names not in normalised and _is_free(names, modules)
+        found
+        for found in _find_chains(model, modules)
+        if found.names not in normalised and _is_free(found.names, modules)
     ]
     changed: list[nn.Module] = []
     followers: dict[nn.Module, _Follower] = {}
-    for names, flat in chains:
-        members = [modules[name] for name in names]
-        chain = _Chain(members=members, library=library, flat=flat)
+    parts: dict[str, _Part] = {}
+    for found in chains:
+        members = [modules[name] for name in found.names]
+        if found.part is not None and found.part not in parts:
+            part = parts[found.part] = _Part(module=modules[found.part])
+            part.module.forward = part
+            changed.append(part.module)
+        chain = _Chain(
+            members=members,
+            library=library,
+            flat=found.flat,
+            part=None if found.part is None else parts[found.part],
+        )
         members[0].forward = _Leader(chain)
         changed.append(members[0])
         for module in members[1:]:
@@ -95,35 +107,61 @@ def apply_kernels(model: nn.Module, library: ctypes.CDLL) -> Rewrite:
         for end in ends:
             end.undo()
 
-    found = [*(names for names, _ in chains), *(end.chain for end in ends)]
-    return Rewrite(chains=tuple(map(" + ".join, found)), undo=undo)
+    names = [*(found.names for found in chains), *(end.chain for end in ends)]
+    return Rewrite(chains=tuple(map(" + ".join, names)), undo=undo)
 
 
 # --- while the network runs ---
 
 
 @dataclass(eq=False, kw_only=True)
+class _Part:
+    """The `forward` of a part of a network that could be read where the whole could not."""
+
+    module: nn.Module
+    running: int = 0
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.running += 1
+        try:
+            return type(self.module).forward(self.module, *args, **kwargs)
+        finally:
+            self.running -= 1
+
+
+@dataclass(eq=False, kw_only=True)
 class _Chain:
-    """Modules computed as one; `result` is what the first gave, until the last has passed it on."""
+    """Modules computed as one; `result` is what the first gave, until the last has passed it on.
+
+    Args:
+        part: what must be running for its modules to follow each other; None if they always do.
+    """
 
     members: list[nn.Module]
     library: ctypes.CDLL
     flat: bool
+    part: _Part | None
     result: Callable[[], Tensor | None] = field(default=lambda: None)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "_Chain":
-        copied = _Chain(members=[], library=self.library, flat=self.flat)
+        copied = _Chain(members=[], library=self.library, flat=self.flat, part=None)
         memo[id(self)] = copied  # before its members, which lead back to it
         copied.members += deepcopy(self.members, memo)
+        copied.part = deepcopy(self.part, memo)
         return copied
 
-    def kernel(self, x: Tensor) -> Tensor | None:
-        """The chain's result, or None where the modules must compute it themselves."""
-        if not is_plain(x) or have_hooks(self.members):
+    def following(self) -> list[nn.Module]:
+        """The members that follow each other in this call, the first at least."""
+        whole = self.part is None or self.part.running
+        return self.members if whole else self.members[:1]
+
+    def kernel(self, x: Tensor, members: list[nn.Module]) -> Tensor | None:
+        """The result of these members, or None where they must compute it themselves."""
+        if not is_plain(x) or have_hooks(members):
             return None
-        first, shape = self.members[0], tuple(x.shape)
-        relu = any(isinstance(module, nn.ReLU) for module in self.members)
-        pool = next((m for m in self.members if isinstance(m, nn.MaxPool2d)), None)
+        first, shape = members[0], tuple(x.shape)
+        relu = any(isinstance(module, nn.ReLU) for module in members)
+        pool = next((m for m in members if isinstance(m, nn.MaxPool2d)), None)
         if isinstance(first, nn.Conv2d):
             return self._convolve(x, first, pool, relu)
         if not x.is_contiguous(memory_format=torch.channels_last):
@@ -172,12 +210,13 @@ class _Leader:
     chain: _Chain
 
     def __call__(self, x: Tensor) -> Tensor:
-        chain = self.chain
-        out = chain.kernel(x)
+        members = self.chain.following()
+        out = self.chain.kernel(x, members)
         if out is None:
-            own: Tensor = type(chain.members[0]).forward(chain.members[0], x)
+            own: Tensor = type(members[0]).forward(members[0], x)
             return own
-        chain.result = weakref.ref(out)
+        if len(members) > 1:
+            self.chain.result = weakref.ref(out)
         return out
 
 
@@ -198,23 +237,62 @@ class _Follower:
 
 # --- before it runs ---
 
-_Found = tuple[tuple[str, ...], bool]
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """The names of a chain's modules.
+
+    Args:
+        flat: whether its values are flattened next, which needs them in the order (C, H, W).
+        part: the name of the part in which they follow each other; None where they always do.
+    """
+
+    names: tuple[str, ...]
+    flat: bool = False
+    part: str | None = None
 
 
-def _find_chains(model: nn.Module, modules: dict[str, nn.Module]) -> Sequence[_Found]:
+def _find_chains(model: nn.Module, modules: dict[str, nn.Module]) -> list[_Found]:
     """Chains that the network has both in training and in evaluation, without overlap."""
     modes = {module: module.training for module in modules.values()}
-    found: list[list[_Found]] = []
     try:
-        for training in (True, False):
-            model.train(training)
-            found.append(list(_chains_of(fx.Tracer().trace(model), modules)))
-    except Exception:  # whatever a network's own code raises when it is traced
-        return []
+        return list(_chains_in("", modules))
     finally:
         for module, training in modes.items():
             module.training = training
-    return [chain for chain in found[0] if chain in found[1]]
+
+
+def _chains_in(path: str, modules: dict[str, nn.Module]) -> Iterator[_Found]:
+    """The chains of a module, or of each of its parts where it cannot be read as a whole."""
+    root = modules[path]
+    if type(root) in _ALONE:
+        yield _Found(names=(path,))
+        return
+    graphs = _read(root)
+    if graphs:
+        inner = dict(root.named_modules())
+        found = [list(_chains_of(graph, inner)) for graph in graphs]
+        for chain in found[0]:
+            if chain in found[1]:
+                names = tuple(f"{path}.{name}" if path else name for name in chain.names)
+                whole = not path or len(names) == 1
+                yield replace(chain, names=names, part=None if whole else path)
+        return
+    for name, _ in root.named_children():
+        child = f"{path}.{name}" if path else name
+        if child in modules:  # a module that has two names stands there under its first
+            yield from _chains_in(child, modules)
+
+
+def _read(root: nn.Module) -> list[fx.Graph]:
+    """What a module computes in training and in evaluation; empty if that cannot be read."""
+    graphs = []
+    try:
+        for training in (True, False):
+            root.train(training)
+            graphs.append(fx.Tracer().trace(root))
+    except Exception:  # whatever a network's own code raises when it is traced
+        return []
+    return graphs
 
 
 def _chains_of(graph: fx.Graph, modules: dict[str, nn.Module]) -> Iterator[_Found]:
@@ -227,7 +305,8 @@ def _chains_of(graph: fx.Graph, modules: dict[str, nn.Module]) -> Iterator[_Foun
             line = _line(node, kinds, modules)
             if line and not taken & set(line):
                 taken |= set(line)
-                yield tuple(str(n.target) for n in line), _goes_flat(line[-1], modules)
+                names = tuple(str(n.target) for n in line)
+                yield _Found(names=names, flat=_goes_flat(line[-1], modules))
                 break
 
 

@@ -68,6 +68,8 @@ def fits_conv3x3(conv: nn.Conv2d, x_shape: tuple[int, ...], library: ctypes.CDLL
     Args:
         x_shape: of its input, (N, C, H, W).
     """
+    if x_shape[1] != conv.in_channels:
+        return f"the volume must have {conv.in_channels} channels"
     if pair(conv.kernel_size) != (3, 3) or pair(conv.stride) != (1, 1):
         return "the convolution must be 3×3 with stride 1"
     if pair(conv.dilation) != (1, 1) or conv.groups != 1:
