@@ -1,21 +1,24 @@
 """Training steps per second: the plan that convolens chooses against PyTorch's eager default.
 
 One step is zero_grad, forward, cross entropy, backward and an SGD step with momentum, on a batch
-that lies in memory. The arms take turns within one process, so that what disturbs the machine
-disturbs all; the table shows medians and their ratio to eager (NCHW, float32).
+that lies in memory. Each arm has a process of its own, as a person would run it, and they take
+turns, so that what disturbs the machine disturbs all; the table shows medians and their ratio to
+eager (NCHW, float32).
 
-    python benchmarks/train_step.py [NETWORK...] [--steps 15] [--compile] [--lightning]
+    python benchmarks/train_step.py [NETWORK...] [--turns 8] [--compile] [--lightning]
 
 "of peak" is the share of the machine's own matrix-product speed in the same precision, counting
 the operations of convolutions and matrix products alone.
 """
 
 import argparse
+import multiprocessing
 import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
@@ -31,6 +34,7 @@ from convolens.train.trials import choose_by_trial
 from convolens.workbench.planning import plans_for
 
 Step = Callable[[], None]
+TURN_S = 0.3  # of each arm, at least
 
 
 def lenet_20_50_500() -> nn.Module:
@@ -156,48 +160,68 @@ def peak(dtype: torch.dtype, size: int = 1024) -> float:
     return 2 * size**3 / min(seconds)
 
 
-def measure(name: str, steps: int, arms: argparse.Namespace) -> None:
-    build, size, batch, target = NETWORKS[name]
+def work(arm: str, name: str, cache: Path, pipe: Connection) -> None:
+    """What an arm's process does: says how it runs, then as many steps as it is asked for."""
+    warnings.simplefilter("ignore")
+    build, size, batch, _ = NETWORKS[name]
     torch.manual_seed(0)
     inputs, targets = torch.randn(batch, *size), torch.randint(0, 10, (batch,))
-
-    def fresh() -> nn.Module:
-        torch.manual_seed(0)
-        return build().train()
-
-    choice = choose_by_trial(
-        fresh(), plans_for("cpu"), inputs, targets, F.cross_entropy, cache=arms.cache
-    )
-    last = fresh().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    runs: dict[str, Step] = {
-        "eager": plain_step(fresh(), inputs, targets),
-        "channels-last": plain_step(
-            last, inputs.contiguous(memory_format=torch.channels_last), targets
-        ),
-        "convolens": planned_step(fresh(), choice.plan, inputs, targets),
-    }
-    if arms.compile:
-        runs["torch.compile"] = plain_step(torch.compile(fresh()), inputs, targets)  # type: ignore[arg-type]
-    seconds: dict[str, list[float]] = {arm: [] for arm in runs}
-    for turn in range(steps + 2):
-        for arm, step in runs.items():
+    torch.manual_seed(0)
+    net, note = build().train(), ""
+    if arm == "convolens":
+        choice = choose_by_trial(
+            net, plans_for("cpu"), inputs, targets, F.cross_entropy, cache=cache
+        )
+        step, note = planned_step(net, choice.plan, inputs, targets), choice.describe()
+        pipe.send((note, choice.plan.precision))
+    else:
+        if arm == "channels-last":
+            net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        if arm == "torch.compile":
+            net = torch.compile(net)  # type: ignore[assignment]
+        step = plain_step(net, inputs, targets)
+        pipe.send((note, "float32"))
+    while steps := pipe.recv():
+        seconds = []
+        for _ in range(steps):
             began = time.perf_counter()
             step()
-            if turn >= 2:
-                seconds[arm].append(time.perf_counter() - began)
-    if arms.lightning:
-        seconds["Lightning"] = lightning_step(fresh(), inputs, targets, steps)
+            seconds.append(time.perf_counter() - began)
+        pipe.send(seconds)
+
+
+def measure(name: str, turns: int, options: argparse.Namespace) -> None:
+    build, size, batch, target = NETWORKS[name]
+    arms = ["eager", "channels-last", "convolens", *(["torch.compile"] * options.compile)]
+    context = multiprocessing.get_context("spawn")
+    pipes, notes, seconds = {}, {}, {}
+    for arm in arms:  # one after the other, so that a trial is not disturbed
+        pipes[arm], theirs = context.Pipe()
+        context.Process(target=work, args=(arm, name, options.cache, theirs), daemon=True).start()
+        notes[arm] = pipes[arm].recv()
+        pipes[arm].send(4)
+        # The first of a turn is left out: the caches are still another's.
+        seconds[arm] = [max(1, round(TURN_S / min(pipes[arm].recv()))) + 1]
+    steps = {arm: int(values.pop()) for arm, values in seconds.items()}
+    for _ in range(turns):
+        for arm, pipe in pipes.items():
+            time.sleep(0.02)  # threads of the arm before spin for a while
+            pipe.send(steps[arm])
+            seconds[arm] += pipe.recv()[1:]
+    for pipe in pipes.values():
+        pipe.send(0)
+    torch.manual_seed(0)
+    inputs, targets = torch.randn(batch, *size), torch.randint(0, 10, (batch,))
+    if options.lightning:
+        seconds["Lightning"] = lightning_step(build().train(), inputs, targets, 20)
     with FlopCounterMode(display=False) as counter:
-        F.cross_entropy(fresh()(inputs), targets).backward()
+        F.cross_entropy(build()(inputs), targets).backward()
     medians = {arm: statistics.median(values) for arm, values in seconds.items()}
-    print(f"\n{name}, batch {batch} of {size}; {choice.describe()}")
+    print(f"\n{name}, batch {batch} of {size}; {notes['convolens'][0]}")
     for arm, median in medians.items():
-        dtype = (
-            torch.bfloat16
-            if arm == "convolens" and choice.plan.precision == "bfloat16"
-            else torch.float32
-        )
-        share = counter.get_total_flops() / median / peak(dtype)
+        precision = notes[arm][1] if arm in notes else "float32"
+        share = counter.get_total_flops() / median / peak(getattr(torch, precision))
         aim = f"   target {target:.1f}" if arm == "convolens" and target else ""
         print(
             f"  {arm:<14}{batch / median:>10,.0f} images/s{medians['eager'] / median:>8.2f} × eager"
@@ -209,14 +233,14 @@ def measure(name: str, steps: int, arms: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("networks", nargs="*", help=", ".join(NETWORKS))
-    parser.add_argument("--steps", type=int, default=15)
+    parser.add_argument("--turns", type=int, default=8)
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--lightning", action="store_true")
     parser.add_argument("--cache", type=Path, default=cache_folder())
-    arms = parser.parse_args()
+    options = parser.parse_args()
     warnings.simplefilter("ignore")
-    for name in arms.networks or NETWORKS:
-        measure(name, arms.steps, arms)
+    for name in options.networks or NETWORKS:
+        measure(name, options.turns, options)
 
 
 if __name__ == "__main__":

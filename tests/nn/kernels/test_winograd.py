@@ -62,6 +62,28 @@ def test_equals_the_definition_in_float64(
         assert (a - b).abs().max() < 2e-5 * b.abs().max()
 
 
+@pytest.mark.parametrize(
+    ("batch", "side"),
+    [(1, 7), (3, 13), (40, 11)],  # one tile and more; few tiles, and too many to go at once
+)
+@pytest.mark.parametrize("channels", [(128, 96), (80, 208)])
+def test_large_filters_equal_the_definition(
+    each_library: ctypes.CDLL, batch: int, side: int, channels: tuple[int, int]
+) -> None:
+    torch.manual_seed(0)
+    C, K = channels
+    x = torch.randn(batch, C, side, side + 1).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(K, C, 3, 3).contiguous(memory_format=torch.channels_last)
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        try:
+            mine, expected = both(each_library, x, weight, None, 1)
+        finally:
+            torch.set_num_threads(1)
+        for a, b in zip(mine, expected, strict=True):
+            assert (a - b).abs().max() < 2e-5 * b.abs().max()
+
+
 def test_a_value_that_is_not_finite_stays_in_its_tile(library: ctypes.CDLL) -> None:
     x = torch.randn(1, 16, 12, 12).contiguous(memory_format=torch.channels_last)
     x[0, 3, 5, 5] = torch.nan

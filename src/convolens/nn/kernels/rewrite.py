@@ -72,7 +72,7 @@ def apply_kernels(model: nn.Module, library: ctypes.CDLL) -> Rewrite:
     normalised = {end.chain[:1] for end in ends}
     chains = [
         found
-        for found in _find_chains(model, modules)
+        for found in _find_chains(modules)
         if found.names not in normalised and _is_free(found.names, modules)
     ]
     changed: list[nn.Module] = []
@@ -237,6 +237,7 @@ class _Follower:
 
 # --- before it runs ---
 
+
 @dataclass(frozen=True, kw_only=True)
 class _Found:
     """The names of a chain's modules.
@@ -251,7 +252,7 @@ class _Found:
     part: str | None = None
 
 
-def _find_chains(model: nn.Module, modules: dict[str, nn.Module]) -> list[_Found]:
+def _find_chains(modules: dict[str, nn.Module]) -> list[_Found]:
     """Chains that the network has both in training and in evaluation, without overlap."""
     modes = {module: module.training for module in modules.values()}
     try:

@@ -12,13 +12,9 @@ from convolens.nn.kernels.memory import pair, pointer
 
 # With fewer tiles, transforming the filters costs more than it saves: measured.
 LEAST_TILES = 64
-FILTERS_PER_TILE = 256
-MAX_PARTIAL_BYTES = 128 << 20
+FILTERS_PER_TILE = 2048
 
-_POINTERS = (
-    *("x", "weight", "bias", "out", "grad_out", "grad_weight"),
-    *("filters", "scratch", "partial"),
-)
+_POINTERS = ("x", "weight", "bias", "out", "grad_out", "grad_weight", "memory")
 
 
 class _Job(ctypes.Structure):
@@ -26,7 +22,7 @@ class _Job(ctypes.Structure):
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("N", "C", "H", "W", "K", "HO", "WO", "P")),
-        *((name, ctypes.c_int64) for name in ("num_parts", "num_threads", "flip")),
+        *((name, ctypes.c_int64) for name in ("num_threads", "flip")),
         ("weight_strides", ctypes.c_int64 * 4),
         *((name, ctypes.c_void_p) for name in _POINTERS),
     ]
@@ -137,11 +133,9 @@ def _convolve(
     x = x.contiguous(memory_format=torch.channels_last)
     job = _job(x, weight, padding)
     out = torch.empty(job.N, job.K, job.HO, job.WO, memory_format=torch.channels_last)
-    filters, scratch = _floats(library, job)
-    memory = torch.empty(filters + job.num_threads * scratch)
-    job.bias, job.out, job.filters = map(pointer, (bias, out, memory))
+    memory = _memory(library.convolens_winograd_forward_floats, job)
+    job.bias, job.out, job.memory = map(pointer, (bias, out, memory))
     job.flip = flip
-    job.scratch = memory.data_ptr() + 4 * filters
     library.convolens_winograd_forward(ctypes.byref(job))
     return out
 
@@ -151,12 +145,8 @@ def _grad_weight(
 ) -> Tensor:
     grad_weight = torch.empty_like(weight)
     job = _job(x, weight, padding)
-    partial, scratch = _floats(library, job)
-    job.num_parts = max(1, min(job.num_threads, MAX_PARTIAL_BYTES // (4 * partial)))
-    memory = torch.empty(job.num_parts * partial + job.num_threads * scratch)
-    job.grad_out, job.grad_weight = pointer(grad_out), pointer(grad_weight)
-    job.partial = pointer(memory)
-    job.scratch = memory.data_ptr() + 4 * job.num_parts * partial
+    memory = _memory(library.convolens_winograd_backward_floats, job)
+    job.grad_out, job.grad_weight, job.memory = map(pointer, (grad_out, grad_weight, memory))
     library.convolens_winograd_backward(ctypes.byref(job))
     return grad_weight
 
@@ -170,8 +160,6 @@ def _job(x: Tensor, weight: Tensor, padding: int) -> _Job:
     return job
 
 
-def _floats(library: ctypes.CDLL, job: _Job) -> tuple[int, ...]:
-    """Floats of memory: for the filters or each part, and for each thread."""
-    floats = (ctypes.c_int64 * 2)()
-    library.convolens_winograd_floats(ctypes.byref(job), floats)
-    return tuple(floats)
+def _memory(floats: Any, job: _Job) -> Tensor:
+    floats.restype = ctypes.c_int64
+    return torch.empty(floats(ctypes.byref(job)))
