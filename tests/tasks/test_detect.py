@@ -13,7 +13,7 @@ from convolens.errors import DataError
 from convolens.nn.objects import Objects
 from convolens.tasks.average_precision import Found, Truth
 from convolens.tasks.detect import Detect, detect_from_json
-from convolens.tasks.misses import num_wrong
+from convolens.tasks.misses import misses_of
 
 
 class Told(NamedTuple):
@@ -155,8 +155,17 @@ def test_what_is_wrong_in_a_picture() -> None:
     boxes = np.array([[0.0, 0, 10, 10], [20, 20, 30, 30]])
     truth = Truth(boxes=boxes, labels=np.array([0, 1]), ignore=np.array([False, True]))
     right = Found(boxes=boxes[:1], labels=np.array([0]), scores=np.array([0.9]))
-    assert num_wrong(truth, right) == 0
+    assert misses_of(truth, right).count == 0
     unsure = Found(boxes=boxes[:1], labels=np.array([0]), scores=np.array([0.1]))
-    assert num_wrong(truth, unsure) == 1
+    assert misses_of(truth, unsure).count == 1
     other = Found(boxes=boxes[:1], labels=np.array([2]), scores=np.array([0.9]))
-    assert num_wrong(truth, other) == 2
+    assert misses_of(truth, other).count == 2
+    crowd = Found(  # two inside of what is ignored, and the object itself only the second time
+        boxes=np.array([[20.0, 20, 25, 30], [25, 20, 30, 30], [8, 8, 30, 30], [0, 0, 10, 9]]),
+        labels=np.array([1, 1, 0, 0]),
+        scores=np.array([0.9, 0.5, 0.8, 0.7]),
+    )
+    misses = misses_of(truth, crowd)
+    assert misses.seen.scores.tolist() == [0.9, 0.8, 0.7, 0.5]
+    assert misses.wrong.tolist() == [False, True, False, False]
+    assert misses.missed.tolist() == [False, False]

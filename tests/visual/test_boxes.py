@@ -67,30 +67,38 @@ def test_no_boxes_is_a_picture_too() -> None:
     assert has(figure.pixels, (128, 128, 128)).all()
 
 
+def flags(*values: int) -> np.ndarray:
+    return np.array(values, bool)
+
+
 def test_misses_stand_out_and_what_agrees_is_pale() -> None:
     truth = boxes((10, 10, 50, 50), (80, 20, 120, 60))
-    found = boxes((12, 10, 50, 50), (10, 10, 50, 50), (100, 60, 140, 90), (0, 0, 9, 9))
+    found = boxes((12, 10, 50, 50), (10, 10, 50, 50), (100, 60, 140, 90))
     figure = draw_misses(
-        GREY, truth, labels(0, 1), found, labels(0, 0, 1, 1), np.array([0.9, 0.8, 0.7, 0.1]), NAMES
+        *(GREY, truth, labels(0, 1)),
+        *(found, labels(0, 0, 1), np.array([0.9, 0.8, 0.7]), NAMES),
+        missed=flags(0, 1),
+        wrong=flags(0, 1, 1),
     )
-    assert figure.caption.endswith("in colour are 1 missed and 2 wrong.")
+    assert figure.caption.endswith("In colour are 1 missed and 2 wrong, pale all others.")
     middle = figure.pixels.shape[1] // 2
     left, right = figure.pixels[:, :middle], figure.pixels[:, middle:]
     assert has(left, class_colour(1)).any()
     assert not has(left, class_colour(0)).any()
     assert has(right, class_colour(0)).any()
     assert has(right, class_colour(1)).any()
-    # The first two fit the same object: only the one of the higher score is right.
     assert has(figure.pixels, (170, 170, 170)).any()
     assert has(figure.pixels[:10], PAPER).all()
 
 
-def test_of_another_class_is_a_miss_and_a_wrong_one() -> None:
-    one = boxes((10, 10, 50, 50))
-    figure = draw_misses(GREY, one, labels(0), one, labels(1), np.array([1.0]), NAMES)
-    assert figure.caption.endswith("in colour are 1 missed and 1 wrong.")
-    none = draw_misses(GREY, one, labels(0), boxes(), labels(), np.zeros(0), NAMES)
-    assert none.caption.endswith("in colour are 1 missed and 0 wrong.")
+def test_where_nothing_is_found_all_is_missed() -> None:
+    none = draw_misses(
+        *(GREY, boxes((10, 10, 50, 50)), labels(0)),
+        *(boxes(), labels(), np.zeros(0), NAMES),
+        missed=flags(1),
+        wrong=flags(),
+    )
+    assert none.caption.endswith("In colour are 1 missed and 0 wrong, pale all others.")
 
 
 @pytest.mark.parametrize(

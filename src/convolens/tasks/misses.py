@@ -1,13 +1,14 @@
 """The pictures in which a detector is most wrong."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from convolens.data.base import Split
-from convolens.tasks.average_precision import Found, Truth, match
+from convolens.tasks.average_precision import Flags, Found, Truth, assign
 from convolens.visual.boxes import draw_misses
 from convolens.visual.figure import Figure
 from convolens.visual.style import PAPER
@@ -18,24 +19,42 @@ MOST_SHOWN = 6
 _GAP_PX = 24
 
 
-def num_wrong(truth: Truth, found: Found, iou: float = IOU, score: float = SCORE) -> int:
-    """Objects of a picture that were missed, and detections that found none.
+@dataclass(frozen=True, kw_only=True)
+class Misses:
+    """What a detector got wrong in one picture.
+
+    Args:
+        missed: (M,) which of the objects no detection has found.
+        seen: what was found with scores high enough.
+        wrong: (D,) which of that found no object.
+    """
+
+    missed: Flags
+    seen: Found
+    wrong: Flags
+
+    @property
+    def count(self) -> int:
+        return int(self.missed.sum()) + int(self.wrong.sum())
+
+
+def misses_of(truth: Truth, found: Found, iou: float = IOU, score: float = SCORE) -> Misses:
+    """Objects of a picture that were missed, and detections that found none, as COCO matches them.
 
     Args:
         iou: overlap from which a detection finds an object of its class.
         score: detections below are not counted.
     """
-    wrong = 0
-    sure = found.scores >= score
-    for label in {*truth.labels.tolist(), *found.labels[sure].tolist()}:
-        own, its = truth.labels == label, (found.labels == label) & sure
-        order = np.argsort(-found.scores[its], kind="stable")
-        hit, left_out = match(
-            found.boxes[its][order], truth.boxes[own], truth.ignore[own], np.array([iou])
-        )
-        right = int((hit & ~left_out).sum())
-        wrong += int((~truth.ignore[own]).sum()) - right + int((~hit).sum())
-    return wrong
+    order = np.argsort(-found.scores, kind="stable")
+    order = order[found.scores[order] >= score]
+    seen = Found(boxes=found.boxes[order], labels=found.labels[order], scores=found.scores[order])
+    missed, wrong = ~truth.ignore, np.ones(len(order), dtype=bool)
+    for label in np.unique(seen.labels):
+        own, its = np.flatnonzero(truth.labels == label), np.flatnonzero(seen.labels == label)
+        (taken,) = assign(seen.boxes[its], truth.boxes[own], truth.ignore[own], np.array([iou]))
+        wrong[its] = taken < 0
+        missed[own[taken[taken >= 0]]] = False
+    return Misses(missed=missed, seen=seen, wrong=wrong)
 
 
 def worst_misses(
@@ -47,14 +66,17 @@ def worst_misses(
         truths, found: by the picture's place in the split.
         names: of the classes.
     """
-    wrong = {place: num_wrong(truths[place], found[place]) for place in truths}
-    worst = sorted((place for place in wrong if wrong[place]), key=lambda place: -wrong[place])
+    misses = {place: misses_of(truths[place], found[place]) for place in truths}
+    wrong = {place: one.count for place, one in misses.items() if one.count}
     rows = []
-    for place in worst[:MOST_SHOWN]:
-        truth, seen = truths[place], found[place]
+    for place in sorted(wrong, key=lambda place: -wrong[place])[:MOST_SHOWN]:
+        truth, one = truths[place], misses[place]
         (pixels,) = split.pictures.batch(torch.tensor([place])).numpy()
+        seen = one.seen
         drawn = draw_misses(
-            pixels, truth.boxes, truth.labels, seen.boxes, seen.labels, seen.scores, names
+            *(pixels, truth.boxes, truth.labels, seen.boxes, seen.labels, seen.scores, names),
+            missed=one.missed,
+            wrong=one.wrong,
         )
         rows.append(drawn.pixels)
     total = sum(wrong.values())

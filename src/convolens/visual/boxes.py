@@ -25,6 +25,7 @@ _PALE: Colour = (170, 170, 170)
 
 Floats = NDArray[np.floating]
 Labels = NDArray[np.integer]
+Flags = NDArray[np.bool_]
 Tag = tuple[int, int, int, int]
 
 
@@ -93,59 +94,45 @@ def draw_misses(
     scores: Floats,
     class_names: Sequence[str],
     *,
-    iou: float = 0.5,
-    least_score: float = 0.25,
+    missed: Flags,
+    wrong: Flags,
 ) -> Figure:
     """Draws the truth on the left and what was found on the right, with what is wrong standing out.
 
-    A box finds the object of its class that it overlaps most, if by the IoU or more and if no box
-    of a higher score has found it. What agrees is drawn pale; objects that were missed, and boxes
-    that found none, are drawn in the colours of their classes, with names.
+    Objects that were missed, and boxes that found none, are drawn in the colours of their classes,
+    with names; all others are pale.
 
     Args:
         pixels: uint8, grey or RGB.
-        iou: overlap from which a box counts.
-        least_score: boxes below are not drawn.
-    Shape: pixels (C, H, W), true_boxes (M, 4), true_labels (M,), boxes (K, 4), labels (K,),
-        scores (K,) -> pixels (H', W', 3)
+        missed: which objects stand out on the left.
+        wrong: which boxes stand out on the right.
+    Shape: pixels (C, H, W), true_boxes (M, 4), true_labels and missed (M,), boxes (K, 4), labels,
+        scores and wrong (K,) -> pixels (H', W', 3)
     Raises:
         ShapeError: as `draw_boxes`.
     """
     _check(pixels, true_boxes, true_labels, class_names, None)
     _check(pixels, boxes, labels, class_names, scores)
-    kept = np.flatnonzero((labels >= 0) & (scores >= least_score))
-    kept = kept[np.argsort(-scores[kept], kind="stable")]
-    boxes, labels, scores = boxes[kept], labels[kept], scores[kept]
-    there = true_labels >= 0
-    true_boxes, true_labels = true_boxes[there], true_labels[there]
-    found, right = _matched(true_boxes, true_labels, boxes, labels, iou)
     names = class_labels(class_names)
     picture, scale = _sized(pixels)
-    missed, wrong = int((~found).sum()), int((~right).sum())
+    true_names = [names[label] for label in true_labels]
+    words = [f"{names[label]} {score:.2f}" for label, score in zip(labels, scores, strict=True)]
+    num_missed, num_wrong = int(missed.sum()), int(wrong.sum())
     panels = [
         Panel(
-            title=f"truth: {missed} of {len(found)} missed",
-            pixels=_stressed(
-                picture, true_boxes * scale, true_labels, ~found, [names[x] for x in true_labels]
-            ),
+            title=f"truth: {num_missed} of {len(missed)} missed",
+            pixels=_stressed(picture, true_boxes * scale, true_labels, missed, true_names),
         ),
         Panel(
-            title=f"found: {wrong} of {len(right)} wrong",
-            pixels=_stressed(
-                picture,
-                boxes * scale,
-                labels,
-                ~right,
-                [f"{names[x]} {score:.2f}" for x, score in zip(labels, scores, strict=True)],
-            ),
+            title=f"found: {num_wrong} of {len(wrong)} wrong",
+            pixels=_stressed(picture, boxes * scale, labels, wrong, words),
         ),
     ]
     return Figure(
         name="misses",
         caption=(
-            f"On the left the truth, on the right what was found with a score of {least_score:g} "
-            f"or more. Pale is what agrees (IoU {iou:g}); in colour are {missed} missed and "
-            f"{wrong} wrong."
+            f"On the left the truth, on the right what was found. In colour are {num_missed} "
+            f"missed and {num_wrong} wrong, pale all others."
         ),
         pixels=draw_panels(panels, 2),
     )
@@ -167,7 +154,7 @@ def _stressed(
     picture: Image.Image,
     boxes: Floats,
     labels: Labels,
-    stands_out: NDArray[np.bool_],
+    stands_out: Flags,
     tags: list[str],
 ) -> Pixels:
     pale = np.flatnonzero(~stands_out).tolist()
@@ -175,29 +162,6 @@ def _stressed(
     colours = [class_colour(int(label)) for label in labels]
     loud = np.flatnonzero(stands_out).tolist()
     return np.asarray(_with_boxes(image, boxes, colours, tags, loud, _LINE_PX + 1))
-
-
-def _matched(
-    true_boxes: Floats, true_labels: Labels, boxes: Floats, labels: Labels, iou: float
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which objects were found, and which boxes found one; boxes come by falling score."""
-    found, right = np.zeros(len(true_boxes), bool), np.zeros(len(boxes), bool)
-    overlaps = _overlaps(boxes, true_boxes)
-    for place, label in enumerate(labels):
-        free = np.where((true_labels == label) & ~found, overlaps[place], -1.0)
-        if free.size and free.max() >= iou:
-            found[free.argmax()] = right[place] = True
-    return found, right
-
-
-def _overlaps(a: Floats, b: Floats) -> NDArray[np.float64]:
-    """IoU of every pair: (K, 4), (M, 4) -> (K, M)."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = (high - low).clip(0).prod(2)
-    areas = [(x[:, 2:] - x[:, :2]).clip(0).prod(1) for x in (a, b)]
-    union = areas[0][:, None] + areas[1][None] - shared
-    return np.asarray(shared / np.maximum(union, 1e-9), np.float64)
 
 
 def _with_boxes(
