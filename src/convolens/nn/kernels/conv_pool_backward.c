@@ -73,7 +73,7 @@ static void read_gradient(const struct conv_pool *s, const struct sizes *z, stru
     }
     for (int64_t k = 0; k < K; k += VL) { /* lanes beyond the last channel are not kept */
         vf sum = {0};
-        for (int64_t i = 0; i < z->pixels; i++) sum += load(grads + i * K + k);
+        for (int64_t i = k; i < count; i += K) sum += load_part(grads + i, count - i);
         for (int64_t lane = 0; lane < least(VL, K - k); lane++) grad_bias[k + lane] += sum[lane];
     }
 }
