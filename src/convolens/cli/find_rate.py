@@ -1,44 +1,20 @@
 """`convolens train --find-lr`."""
 
 import json
-from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 
-def find_rate(
-    data: str | None,
-    *,
-    model: str | None,
-    recipe: str | None,
-    batch: int | None,
-    device: str | None,
-    seed: int | None,
-    out: Path,
-    data_root: Path | None,
-    strict: bool | None,
-    weights: str | None,
-    settings: Sequence[str],
-    as_json: bool,
-) -> None:
-    """Tries learning rates, and says which one it suggests."""
+def find_rate(data: str | None, *, as_json: bool, **words: Any) -> None:
+    """Tries learning rates, and says which one it suggests.
+
+    Args:
+        words: as for `convolens.workbench.find_rate.find_rate`.
+    """
     from convolens.cli.progress import Display
     from convolens.workbench.find_rate import find_rate as work
 
     with Display() as display:
-        found = work(
-            data,
-            model=model,
-            recipe=recipe,
-            batch=batch,
-            device=device,
-            seed=seed,
-            out=out,
-            data_root=data_root,
-            strict=strict,
-            weights=weights,
-            settings=settings,
-            notify=display,
-        )
+        found = work(data, **words, notify=display)
         if as_json:
             tree = {
                 "suggestion": found.sweep.suggestion,

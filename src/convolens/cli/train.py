@@ -67,26 +67,25 @@ def train(
 ) -> None:
     """Train a network and leave a Run; with no argument, lenet5 on digits."""
     processes = processes_of(os.environ)
+    words: dict[str, Any] = {
+        "model": model,
+        "recipe": recipe,
+        "batch": batch,
+        "device": device,
+        "seed": seed,
+        "out": out,
+        "data_root": data_root,
+        "strict": strict or None,
+        "weights": weights,
+        "settings": settings or (),
+    }
     if find_lr and processes.world_size > 1:
         with taking_part(processes):
             raise ConfigError("--find-lr runs in one process, without torchrun")
     if find_lr:
         if resume is not None or name is not None:
             raise ConfigError("--find-lr leaves no Run: it goes with neither --resume nor --name")
-        find_rate(
-            data,
-            model=model,
-            recipe=recipe,
-            batch=batch,
-            device=device,
-            seed=seed,
-            out=out,
-            data_root=data_root,
-            strict=strict or None,
-            weights=weights,
-            settings=settings or (),
-            as_json=as_json,
-        )
+        find_rate(data, as_json=as_json, **words)
         return
     from convolens.cli.progress import Display
     from convolens.workbench.train import train as work
@@ -94,18 +93,9 @@ def train(
     with taking_part(processes), Display(quiet=not processes.is_first) as display:
         run = work(
             data,
-            model=model,
-            recipe=recipe,
+            **words,
             epochs=epochs,
-            batch=batch,
-            device=device,
-            seed=seed,
-            out=out,
             name=name,
-            data_root=data_root,
-            strict=strict or None,
-            weights=weights,
-            settings=settings or (),
             resume=resume,
             report=not no_report,
             notify=display,
