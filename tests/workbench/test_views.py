@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from convolens.errors import ConfigError
-from convolens.models import small_convnet
+from convolens.models import fcn8s, small_convnet
 from convolens.workbench.views import diagonal_shifts, five_crops, mean_log_probability, with_views
 
 
@@ -52,6 +52,25 @@ def test_shifts_weigh_as_much_as_the_unmoved(net: nn.Module) -> None:
     with torch.no_grad():
         expected = of(x) / 2 + (of(moved[0]) + of(moved[1])) / 4
         torch.testing.assert_close(with_views(net, "shifts")(x).softmax(1), expected)
+
+
+def test_scales_are_brought_back_to_the_size_of_the_picture() -> None:
+    torch.manual_seed(0)
+    net = fcn8s(num_classes=3, body="resnet18", stem="small", width=8).eval()
+    for parameter in net.parameters():  # its scores begin as zeros
+        torch.nn.init.normal_(parameter, std=0.3)
+    x = torch.randn(2, 3, 38, 50)
+    expected = torch.zeros(2, 3, 38, 50)
+    for size in ((28, 38), (38, 50), (48, 62), (57, 75)):
+        view = F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+        for flipped in (False, True):
+            with torch.no_grad():
+                out = net(view.flip(3)).flip(3) if flipped else net(view)
+            back = F.interpolate(out, size=(38, 50), mode="bilinear", align_corners=False)
+            expected += back.softmax(1) / 8
+    assert expected.std() > 0.01
+    with torch.no_grad():
+        torch.testing.assert_close(with_views(net, "scales")(x).exp(), expected)
 
 
 def test_shifts_mirror_the_picture_at_its_edge() -> None:

@@ -11,10 +11,10 @@ Device = Annotated[
     str | None, typer.Option("--device", metavar="auto|cpu|cuda", help="Where to compute.")
 ]
 Tta = Annotated[
-    Literal["none", "flip", "shifts", "crops"] | None,
+    Literal["none", "flip", "shifts", "crops", "scales"] | None,
     typer.Option(
         "--tta",
-        help="Average over views: a picture and its mirror image, these also moved, or ten crops.",
+        help="Average over views: picture and mirror image, these moved or scaled, or ten crops.",
         show_default="the Run's",
     ),
 ]

@@ -13,7 +13,7 @@ from convolens.train.optimizer import OptimizerConfig
 from convolens.train.penalty import PenaltyConfig
 from convolens.train.schedule import ScheduleConfig
 
-Tta = Literal["none", "flip", "shifts", "crops"]
+Tta = Literal["none", "flip", "shifts", "crops", "scales"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +149,8 @@ class Config:
         weights: a weights file or a Run whose weights training begins with, as far as their
             names and shapes fit; None begins with random ones.
         tta: views of a picture over which test and prediction average: "none", "flip" (it and
-            its mirror image), "shifts" (these, also moved by a pixel) or "crops" (ten crops).
+            its mirror image), "shifts" (these, also moved by a pixel), "crops" (ten crops) or
+            "scales" (four sizes and their mirror images, to segment).
         tensorboard: write event files for TensorBoard beside the other files of the Run.
         device: "auto", "cpu" or "cuda".
         plan: how the network may be run on the machine.

@@ -173,8 +173,8 @@ class Run:
             top: how many labels to give for each picture, where the Run classifies.
             score: the least score of a detection, where the Run detects.
             device: "cpu" or "cuda"; None is the Run's.
-            tta: views of a picture that are averaged: "none", "flip" (to segment, too), "shifts"
-                or "crops"; None is the Run's.
+            tta: views of a picture that are averaged: "none", "flip" (to segment, too), "shifts",
+                "crops" or, to segment, "scales"; None is the Run's.
         Returns: a Prediction for each picture, in their order; a MaskPrediction where the Run
             segments, a BoxPrediction where it detects.
         Raises:

@@ -87,6 +87,6 @@ def check_views(task: str, tta: Tta) -> Tta:
 # Over which views of a picture a task's network can be averaged.
 VIEWS: Mapping[str, tuple[str, ...]] = {
     "classify": ("none", "flip", "shifts", "crops"),
-    "segment": ("none", "flip"),
+    "segment": ("none", "flip", "scales"),
     "detect": ("none",),
 }

@@ -1,6 +1,6 @@
 """Averaging probabilities: over views of one picture, and over networks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import get_args
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from convolens.train.bounds import check_word
 from convolens.train.config import Tta
 
+SCALES = (0.75, 1.0, 1.25, 1.5)
 ENLARGED = 8 / 7  # 256 px for crops of 224, as Krizhevsky et al. took them
 
 
@@ -17,20 +18,24 @@ def with_views(network: nn.Module, tta: Tta) -> nn.Module:
     """A network that averages its probabilities over views of each picture.
 
     Source: Krizhevsky, Sutskever and Hinton (2012), section 4.1, for the ten crops; Jordan
-        (2024), arXiv:2404.00498, section 3.5, for the shifts.
+        (2024), arXiv:2404.00498, section 3.5, for the shifts; Chen et al. (2017),
+        arXiv:1706.05587, section 4, for the scales.
     Args:
         network: gives logits (N, K); where it gives them for every pixel, (N, K, H, W), only
-            "flip" makes sense.
+            "flip" and "scales" make sense.
         tta: "none" gives the network itself; "flip" takes the picture and its mirror image;
             "shifts" takes these, and both moved by one pixel to either end of a diagonal, which
             together weigh as much as the unmoved; "crops" takes the four corners and the centre,
             of the network's own size, of the picture enlarged by 8/7, and the mirror images of
-            these five.
-    Returns: a network that gives the logarithms of the mean probabilities (N, K).
+            these five; "scales" takes the picture 0.75, 1, 1.25 and 1.5 times as large, and the
+            mirror images of these four.
+    Returns: a network that gives the logarithms of the mean probabilities (N, K), or (N, K, H, W)
+        where the network gives logits for every pixel.
     Raises:
         ConfigError: when `tta` is none of these words.
     Deviates: the paper crops pictures of 256 px, ours are enlarged from the size that the
-        network takes, so that any picture can be cropped. Jordan averages logits.
+        network takes, so that any picture can be cropped. Jordan averages logits. Chen et al. take
+        six scales from 0.5 to 1.75.
     """
     check_word("tta", tta, get_args(Tta))
     return network if tta == "none" else _Views(network, tta)
@@ -43,17 +48,39 @@ class _Views(nn.Module):
         self.tta = tta
 
     def forward(self, x: Tensor) -> Tensor:
-        views = five_crops(x) if self.tta == "crops" else [x]
-        if self.tta == "shifts":
-            views += diagonal_shifts(x)
         outputs = []
-        for view in views:
+        for view in self._views(x):
             outputs.append(self.network(view))
             mirrored = self.network(view.flip(3))
             outputs.append(mirrored.flip(3) if mirrored.ndim == 4 else mirrored)
+        if self.tta == "scales":
+            outputs = [resized(output, x.shape[2:]) for output in outputs]
         if self.tta == "shifts":
             outputs += outputs[:2]  # the unmoved count twice
         return mean_log_probability(outputs)
+
+    def _views(self, x: Tensor) -> Iterator[Tensor]:
+        """One after the other, since the larger ones need much memory."""
+        if self.tta == "crops":
+            yield from five_crops(x)
+        elif self.tta == "scales":
+            height, width = x.shape[2:]
+            for scale in SCALES:
+                yield resized(x, (max(1, round(height * scale)), max(1, round(width * scale))))
+        else:
+            yield x
+        if self.tta == "shifts":
+            yield from diagonal_shifts(x)
+
+
+def resized(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Interpolates bilinearly; a volume that has the size already is returned as it is.
+
+    Shape: x (N, C, H, W) -> (N, C, *size)
+    """
+    if tuple(x.shape[2:]) == tuple(size):
+        return x
+    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
 
 
 def five_crops(x: Tensor) -> list[Tensor]:
@@ -63,7 +90,7 @@ def five_crops(x: Tensor) -> list[Tensor]:
     """
     height, width = x.shape[2:]
     size = (round(height * ENLARGED), round(width * ENLARGED))
-    large = F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+    large = resized(x, size)
     down, right = size[0] - height, size[1] - width
     corners = ((0, 0), (0, right), (down, 0), (down, right), (down // 2, right // 2))
     return [large[:, :, top : top + height, left : left + width] for top, left in corners]
