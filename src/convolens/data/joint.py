@@ -49,7 +49,6 @@ def augment_together(
     generator: torch.Generator,
     config: AugmentConfig,
     *,
-    zoom: tuple[float, float] = (1.0, 1.0),
     visible: float = 0.3,
     fill: float | Sequence[float] = 0.0,
     share: Share | None = None,
@@ -67,8 +66,8 @@ def augment_together(
     Args:
         pixels: uint8, or float 0..1; on any device.
         generator: on the CPU; gives 10 numbers per picture for moves, and 13 for colours and holes.
-        config: what to do and how much; the shift is measured after the zoom.
-        zoom: least and greatest z, whose logarithm is drawn uniformly; (1, 1) is off.
+        config: what to do and how much; the logarithm of z is drawn uniformly, and the shift is
+            measured after the zoom.
         visible: share of a moved box's area that must stay inside the picture for it to be kept.
         fill: 0..1, one value or one per channel, for what comes in from outside and for holes.
         share: which pictures of a larger batch these are; None is all of it.
@@ -87,17 +86,17 @@ def augment_together(
         >>> augment_together(picture, generator, config, boxes=box).boxes
         tensor([[[6., 2., 9., 6.]]])
     """
-    check_together(config, zoom, with_boxes=boxes is not None)
+    check_together(config, with_boxes=boxes is not None)
     _check_shapes(pixels, masks, boxes)
     height, width = pixels.shape[2:]
-    if config.moves or tuple(zoom) != (1.0, 1.0):
+    if config.moves or config.zooms:
         whole = share or Share(0, len(pixels), len(pixels))
         numbers = whole.of(torch.rand(whole.total, len(_DRAWS), generator=generator))
         draws = dict(zip(_DRAWS, numbers.to(pixels.device).unbind(1), strict=True))
         if flipped is not None:
             draws["flip"] = torch.where(flipped.to(pixels.device), -1.0, 1.0)  # below flip, or not
-        move = _drawn_move(draws, config, zoom, height, width)
-        if config.warps or tuple(zoom) != (1.0, 1.0):
+        move = _drawn_move(draws, config, height, width)
+        if config.warps or config.zooms:
             pixels, masks = _sampled(pixels, masks, move, config, fill)
         else:
             pixels, masks = _shifted(pixels, masks, move, config, fill)
@@ -114,14 +113,14 @@ def augment_together(
         rotation=0.0,
         scale=0.0,
         stretch=0.0,
+        zoom_out=1.0,
+        zoom_in=1.0,
     )
     pixels = augment(pixels, generator, still, fill=fill, share=share)
     return Moved(pixels, masks, boxes, kept)
 
 
-def check_together(
-    config: AugmentConfig, zoom: tuple[float, float], *, with_boxes: bool = False
-) -> None:
+def check_together(config: AugmentConfig, *, with_boxes: bool = False) -> None:
     """Raises ConfigError when a configuration does not fit masks or boxes."""
     if config.mixes:
         raise ConfigError(
@@ -132,11 +131,6 @@ def check_together(
         raise ConfigError(
             'padding "reflect" would show mirrored objects without boxes',
             "Use zeros or edge for detection.",
-        )
-    least, most = zoom
-    if not 0 < least <= most < math.inf:
-        raise ConfigError(
-            f"zoom must be the least and the greatest factor, 0 < least ≤ greatest, received {zoom}"
         )
 
 
@@ -168,16 +162,10 @@ def _area(boxes: Tensor) -> Tensor:
     return sides[..., 0] * sides[..., 1]
 
 
-def _drawn_move(
-    draws: dict[str, Tensor],
-    config: AugmentConfig,
-    zoom: tuple[float, float],
-    height: int,
-    width: int,
-) -> _Move:
+def _drawn_move(draws: dict[str, Tensor], config: AugmentConfig, height: int, width: int) -> _Move:
     flip = torch.where(draws["flip"] < config.flip, -1.0, 1.0)
     upturn = torch.where(draws["vertical_flip"] < config.vertical_flip, -1.0, 1.0)
-    least, most = (math.log(factor) for factor in zoom)
+    least, most = math.log(config.zoom_out), math.log(config.zoom_in)
     zoomed = torch.exp(least + (most - least) * draws["zoom"])
     size = zoomed * (1 + config.scale * _either_side(draws["scale"]))
     # Widths and heights change by √a and 1/√a, so that the area stays.

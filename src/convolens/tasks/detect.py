@@ -155,7 +155,6 @@ class Detect:
             pixels,
             generator,
             self.augmentation,
-            zoom=(self.augmentation.zoom_out, self.augmentation.zoom_in),
             fill=self.fill,
             share=share,
             flipped=flipped,

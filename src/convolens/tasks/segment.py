@@ -86,7 +86,6 @@ class Segment:
         fill: per channel, in [0, 1]: what augmentation puts where the picture does not reach.
         colours: one for each class, in red, green and blue; none takes a palette.
         augmentation: what is done to training pictures and their masks.
-        zoom: least and greatest factor of the random zoom, as of `augment_together`.
         class_weights: w, one for each class, such as `balanced_weights` gives; none is 1.
         auxiliary_weight: of the loss of each auxiliary output; 0.4 in Zhao et al. (2017), Pyramid
             scene parsing network, arXiv:1612.01105, section 5.1.
@@ -101,7 +100,6 @@ class Segment:
     fill: tuple[float, ...]
     colours: tuple[Colour, ...] = ()
     augmentation: AugmentConfig = field(default_factory=AugmentConfig)
-    zoom: tuple[float, float] = (1.0, 1.0)
     class_weights: tuple[float, ...] = ()
     auxiliary_weight: float = 0.4
     dice: float = 0.0
@@ -109,7 +107,7 @@ class Segment:
     best_metric: str = "miou"
 
     def __post_init__(self) -> None:
-        check_together(self.augmentation, self.zoom)
+        check_together(self.augmentation)
         if len(self.class_weights) not in (0, len(self.class_names)):
             raise ConfigError(
                 f"class_weights must be one for each of {len(self.class_names)} classes, "
@@ -143,7 +141,6 @@ class Segment:
             pixels,
             generator,
             self.augmentation,
-            zoom=self.zoom,
             fill=self.fill,
             share=share,
             flipped=flipped,

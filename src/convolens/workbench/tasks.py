@@ -37,7 +37,7 @@ def make_task(config: Config, dataset: Dataset) -> Task:
         )
     check_views(config.task, config.tta)
     augment = config.augment
-    if config.task == "classify" and (augment.zoom_out, augment.zoom_in) != (1.0, 1.0):
+    if config.task == "classify" and augment.zooms:
         raise ConfigError(
             "augment.zoom_out and augment.zoom_in are for masks and boxes",
             "To classify, set augment.scale.",
@@ -55,7 +55,6 @@ def make_task(config: Config, dataset: Dataset) -> Task:
             std=tuple(std),
             fill=tuple(fill),
             augmentation=augment,
-            zoom=(augment.zoom_out, augment.zoom_in),
             class_weights=tuple(sqrt(w) for w in weights) if kind == "root" else weights,
         )
     if config.task == "detect":
