@@ -1,6 +1,7 @@
 """Augmentation against NumPy and torchvision, and the random numbers behind it."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -559,3 +560,9 @@ def test_alternate_needs_a_flip() -> None:
         AugmentConfig(alternate=True)
     with pytest.raises(ConfigError, match="alternate must be true or false, received 1"):
         AugmentConfig(flip=0.5, alternate=1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("out", "into"), [(0.0, 1.0), (1.2, 1.5), (0.5, 0.9), (0.5, math.inf)])
+def test_a_zoom_is_a_range_around_one(out: float, into: float) -> None:
+    with pytest.raises(ConfigError, match="must be 0 < zoom_out ≤ 1 ≤ zoom_in, received"):
+        AugmentConfig(zoom_out=out, zoom_in=into)
