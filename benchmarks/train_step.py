@@ -74,6 +74,15 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int], int, fl
 }
 
 
+def network(name: str) -> tuple[Callable[[], nn.Module], tuple[int, int, int], int, float]:
+    """How to build it, the size of its pictures, how many of them, and the target."""
+    if name.startswith("torchvision:"):
+        name, _, size = name.removeprefix("torchvision:").partition("@")
+        px, _, batch = (size or "64x32").partition("x")
+        return torchvision_model(name, 100), (3, int(px), int(px)), int(batch or 32), 0.0
+    return NETWORKS[name]
+
+
 def plain_step(net: nn.Module, inputs: Tensor, targets: Tensor) -> Step:
     """The step as a tutorial writes it."""
     optimizer = torch.optim.SGD(net.parameters(), lr=0.001, momentum=0.9)
@@ -163,7 +172,7 @@ def peak(dtype: torch.dtype, size: int = 1024) -> float:
 def work(arm: str, name: str, cache: Path, pipe: Connection) -> None:
     """What an arm's process does: says how it runs, then as many steps as it is asked for."""
     warnings.simplefilter("ignore")
-    build, size, batch, _ = NETWORKS[name]
+    build, size, batch, _ = network(name)
     torch.manual_seed(0)
     inputs, targets = torch.randn(batch, *size), torch.randint(0, 10, (batch,))
     torch.manual_seed(0)
@@ -192,13 +201,16 @@ def work(arm: str, name: str, cache: Path, pipe: Connection) -> None:
 
 
 def measure(name: str, turns: int, options: argparse.Namespace) -> None:
-    build, size, batch, target = NETWORKS[name]
+    build, size, batch, target = network(name)
     arms = ["eager", "channels-last", "convolens", *(["torch.compile"] * options.compile)]
     context = multiprocessing.get_context("spawn")
-    pipes, notes, seconds = {}, {}, {}
+    pipes, notes, seconds, processes = {}, {}, {}, []
     for arm in arms:  # one after the other, so that a trial is not disturbed
         pipes[arm], theirs = context.Pipe()
-        context.Process(target=work, args=(arm, name, options.cache, theirs), daemon=True).start()
+        words = (arm, name, options.cache, theirs)
+        processes.append(context.Process(target=work, args=words, daemon=True))
+        processes[-1].start()
+        theirs.close()  # so that a process that ends early is noticed
         notes[arm] = pipes[arm].recv()
         pipes[arm].send(4)
         # The first of a turn is left out: the caches are still another's.
@@ -211,6 +223,8 @@ def measure(name: str, turns: int, options: argparse.Namespace) -> None:
             seconds[arm] += pipe.recv()[1:]
     for pipe in pipes.values():
         pipe.send(0)
+    for process in processes:
+        process.join()
     torch.manual_seed(0)
     inputs, targets = torch.randn(batch, *size), torch.randint(0, 10, (batch,))
     if options.lightning:
@@ -232,7 +246,8 @@ def measure(name: str, turns: int, options: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("networks", nargs="*", help=", ".join(NETWORKS))
+    known = f"{', '.join(NETWORKS)}, or torchvision:NAME@PIXELSxBATCH"
+    parser.add_argument("networks", nargs="*", help=known)
     parser.add_argument("--turns", type=int, default=8)
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--lightning", action="store_true")

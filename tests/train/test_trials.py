@@ -94,6 +94,47 @@ def test_a_loss_that_chooses_is_compared_by_the_outputs(batch: tuple) -> None:
     assert reference.accepted
 
 
+class Counting(nn.Module):
+    """Gives a part of a batch a little more than the whole, as nothing should."""
+
+    def __init__(self, whole: int) -> None:
+        super().__init__()
+        self.layer, self.whole = nn.Linear(28 * 28, 10), whole
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.layer(x.flatten(1))
+        return out if len(x) == self.whole else out * 1.001
+
+
+def test_a_variant_that_differs_a_little_is_not_taken(batch: tuple) -> None:
+    images, labels = (tensor.repeat(2, *[1] * (tensor.dim() - 1)) for tensor in batch)
+    net = Counting(64)
+    choice = choose_by_trial(net, [REFERENCE, LAST], images, labels, cross_entropy, cache=None)
+    halves = [trial for trial in choice.trials if trial.plan.micro_batch == 32]
+    assert [1e-4 < trial.loss_error < 1e-2 for trial in halves] == [True]
+    assert not halves[0].accepted
+    assert choice.plan.micro_batch == 0
+
+
+def test_variants_are_compared_though_the_reference_is_gone(
+    batch: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a layer rounds otherwise on one thread than on many."""
+    threads = replace(LAST, threads=1)
+    monkeypatch.setattr(trials, "refinements", lambda *_: [threads])
+
+    def choosing(outputs: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        return 100 + 0.1 * outputs[:, len(calls) % 10].mean()
+
+    calls: list[int] = []
+    net = small_convnet(10, 1, 28)
+    choice = choose_by_trial(net, [REFERENCE, LAST], *batch, choosing, cache=None)
+    assert [trial.accepted for trial in choice.trials] == [True, True, True]
+    assert choice.trials[2].plan == threads
+    assert choice.trials[2].gradient_error > 0.1
+
+
 @pytest.mark.parametrize(("factor", "taken"), [(0.5, True), (0.97, False)])
 def test_another_plan_must_be_clearly_faster(
     batch: tuple,

@@ -241,12 +241,15 @@ class _Tried:
             return
         if not runner.loss_error <= CHOOSING_LOSS:  # nor where it is NaN
             return
+        if runner.plan.micro_batch != reference.plan.micro_batch:
+            return  # parts that give another loss are not the whole, whatever each of them gives
+        probed = self._runner(reference.plan, len(self._inputs)).probe()  # its own may be released
         if self._rounding is None:
             net, inputs = copy.deepcopy(self._network).double(), self._inputs.double()
             exact = _Runner(net, reference.plan, inputs, self._targets, self._loss_of)
-            self._rounding = _distance(reference.probe(), exact.probe())[1]
+            self._rounding = _distance(probed, exact.probe())[1]
         most_loss, most_gradient = BOUNDS[runner.plan.precision]
-        apart = _distance(runner.probe(), reference.probe())
+        apart = _distance(runner.probe(), probed)
         uncertain = min(DIGIT * self._rounding, MOST_GRADIENT)
         bounds = (max(most_loss, 1e-3), max(most_gradient, uncertain))
         runner.outputs_agree = apart[0] <= bounds[0] and apart[1] <= bounds[1]
