@@ -109,6 +109,7 @@ def test_masks_of_colours(folder: Path, file: str) -> None:
         (folder / file).write_text("\n".join(lines))
     dataset = load_path(folder, Reading())
     assert dataset.mask_names == ("sky", "road")
+    assert dataset.mask_colours == ((128, 0, 0), (0, 64, 0))
     assert values(dataset)[0, 0, :4].tolist() == [0, 1, 255, 255]
     (problem,) = dataset.problems
     assert problem.where.endswith("masks/train/a.png")

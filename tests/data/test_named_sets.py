@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from convolens.data.bccd import load_bccd
-from convolens.data.camvid import CAMVID_CLASSES, load_camvid
+from convolens.data.camvid import CAMVID_CLASSES, CAMVID_COLOURS, load_camvid
 from convolens.data.folder import Reading
 from convolens.errors import UnavailableError
 
@@ -30,6 +30,8 @@ def test_camvid_of_the_data_folder(real_data: Path, tmp_path: Path) -> None:
     assert float(shares[255]) == pytest.approx(0.040, abs=0.0006)
     assert torch.equal(torch.as_tensor(again.train.targets["masks"]), masks)
     assert (again.tasks, again.mask_names) == (("segment",), CAMVID_CLASSES)
+    own = tuple(CAMVID_COLOURS.values())
+    assert (dataset.mask_colours, again.mask_colours) == (own, own)
 
 
 def test_bccd_of_the_data_folder(real_data: Path, tmp_path: Path) -> None:
@@ -64,6 +66,7 @@ def test_camvid_as_segnet_lays_it_out(write_pictures: Write, tmp_path: Path) -> 
         Image.fromarray(np.full((12, 20), 11, np.uint8)).save(path)
     dataset = load_camvid(root=root, cache=tmp_path, reading=Reading())
     assert dataset.mask_names == CAMVID_CLASSES
+    assert dataset.mask_colours == tuple(CAMVID_COLOURS.values())
     assert (torch.as_tensor(dataset.train.targets["masks"]) == 255).all()
 
 

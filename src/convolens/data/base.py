@@ -99,6 +99,7 @@ class Dataset:
         tasks: what its targets are for, "classify", "segment" and "detect"; the first is meant
             where nothing else is said.
         mask_names: one for each value of the masks, 0 to K − 1; 255 is void.
+        mask_colours: one for each of these, in red, green and blue, where the source has them.
     """
 
     name: str
@@ -111,3 +112,4 @@ class Dataset:
     notes: tuple[str, ...] = field(default=())
     tasks: tuple[str, ...] = ("classify",)
     mask_names: tuple[str, ...] = ()
+    mask_colours: tuple[tuple[int, int, int], ...] = ()

@@ -18,7 +18,7 @@ from torch import Tensor
 from convolens.data.base import Dataset, MemoryPictures, Problem, Split
 from convolens.data.picture import PictureFormat
 
-_VERSION = 3  # of the decoding as much as of the file: raise it when either changes
+_VERSION = 4  # of the decoding as much as of the file: raise it when either changes
 
 
 def cached(
@@ -73,6 +73,7 @@ def _load(path: Path, key: str) -> Dataset | None:
             notes=tuple(page["notes"]),
             tasks=tuple(page["tasks"]),
             mask_names=tuple(page["mask_names"]),
+            mask_colours=tuple(map(tuple, page["mask_colours"])),
         )
     except (OSError, SafetensorError, ValueError, KeyError, TypeError):
         return None
@@ -115,6 +116,7 @@ def _store(path: Path, key: str, dataset: Dataset) -> None:
         "notes": dataset.notes,
         "tasks": dataset.tasks,
         "mask_names": dataset.mask_names,
+        "mask_colours": dataset.mask_colours,
     }
     tensors["page"] = torch.from_numpy(np.frombuffer(json.dumps(page).encode(), np.uint8).copy())
     with suppress(OSError, SafetensorError):

@@ -12,10 +12,21 @@ from convolens.data.placement import VOID
 from convolens.data.root import find_in_root, not_in_root
 from convolens.data.tree import is_archive
 
-CAMVID_CLASSES = (
-    *("sky", "building", "pole", "road", "pavement", "tree", "sign_symbol", "fence", "car"),
-    *("pedestrian", "bicyclist"),
-)
+# SegNet's classes and their colours.
+CAMVID_COLOURS = {
+    "sky": (128, 128, 128),
+    "building": (128, 0, 0),
+    "pole": (192, 192, 128),
+    "road": (128, 64, 128),
+    "pavement": (60, 40, 222),
+    "tree": (128, 128, 0),
+    "sign_symbol": (192, 128, 128),
+    "fence": (64, 64, 128),
+    "car": (64, 0, 128),
+    "pedestrian": (64, 64, 0),
+    "bicyclist": (0, 128, 192),
+}
+CAMVID_CLASSES = tuple(CAMVID_COLOURS)
 _VOID_NUMBER = 11
 
 
@@ -55,4 +66,5 @@ def load_camvid(*, root: Path, cache: Path, reading: Reading) -> Dataset:
 def _classes() -> MaskClasses:
     plain = MaskClasses.of(CAMVID_CLASSES)
     numbers = {**plain.numbers, _VOID_NUMBER: VOID}
-    return MaskClasses(names=CAMVID_CLASSES, numbers=numbers, colours={})
+    colours = {colour: number for number, colour in enumerate(CAMVID_COLOURS.values())}
+    return MaskClasses(names=CAMVID_CLASSES, numbers=numbers, colours=colours)

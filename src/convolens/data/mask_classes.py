@@ -55,6 +55,13 @@ class MaskClasses:
         numbers = {number: number for number in range(len(own))}
         return cls(names=own, numbers={**numbers, VOID: VOID}, colours={})
 
+    @property
+    def palette(self) -> tuple[Colour, ...]:
+        """The colour of each class, if every class has one of its own."""
+        each = {value: colour for colour, value in self.colours.items()}
+        values = range(len(self.names))
+        return tuple(each[v] for v in values) if all(v in each for v in values) else ()
+
     def read(self, values: Tensor) -> tuple[Tensor, str]:
         """The mask of stored numbers (h, w) or colours (h, w, 3), and what is wrong with it.
 

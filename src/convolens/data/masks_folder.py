@@ -97,6 +97,7 @@ def load_masks(
         notes=tuple(findings.notes),
         tasks=("segment",),
         mask_names=classes.names,
+        mask_colours=classes.palette,
     )
 
 

@@ -54,6 +54,7 @@ def make_task(config: Config, dataset: Dataset) -> Task:
             mean=tuple(mean),
             std=tuple(std),
             fill=tuple(fill),
+            colours=dataset.mask_colours,
             augmentation=augment,
             class_weights=tuple(sqrt(w) for w in weights) if kind == "root" else weights,
         )
