@@ -9,7 +9,7 @@ from torch import Tensor
 
 from convolens.data.augment import AugmentConfig
 from convolens.data.base import MemoryPictures, Split
-from convolens.errors import DataError
+from convolens.errors import ConfigError, DataError
 from convolens.nn.objects import Objects
 from convolens.tasks.average_precision import Found, Truth
 from convolens.tasks.detect import Detect, detect_from_json
@@ -132,6 +132,11 @@ def test_proposals_move_with_the_objects() -> None:
 def test_what_it_remembers_is_enough_to_predict() -> None:
     task = make_task()
     assert detect_from_json(task.to_json()) == task
+
+
+def test_mirrored_objects_would_have_no_boxes() -> None:
+    with pytest.raises(ConfigError, match="would show mirrored objects without boxes"):
+        make_task(augmentation=AugmentConfig(shift=0.1, padding="reflect"))
 
 
 def test_data_without_boxes() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from convolens.data.augment import AugmentConfig, Share
 from convolens.data.base import Split
-from convolens.data.joint import Moved, augment_together
+from convolens.data.joint import Moved, augment_together, check_together
 from convolens.errors import DataError
 from convolens.nn.objects import Objects, pad_objects
 from convolens.tasks.average_precision import THRESHOLDS, Curve, Found, Truth, precision_recall
@@ -110,6 +110,8 @@ class Detect:
         score: the least score of a detection in metrics.
         iou: non-maximum suppression leaves out what overlaps a better one of its class by more.
         most: detections of one picture.
+    Raises:
+        ConfigError: when the augmentation does not fit boxes.
     """
 
     class_names: tuple[str, ...]
@@ -122,6 +124,9 @@ class Detect:
     most: int = 100
     name: str = "detect"
     best_metric: str = "map"
+
+    def __post_init__(self) -> None:
+        check_together(self.augmentation, with_boxes=True)
 
     def targets(self, split: Split, indices: Tensor) -> Objects:
         boxes, labels = split.targets.get("boxes"), split.targets.get("box_labels")
