@@ -269,6 +269,38 @@ def test_what_is_called_layer_by_layer_gives_every_layer_its_own(library: ctypes
     torch.testing.assert_close(twin(pictures()), mine(pictures()))
 
 
+class Sharing(nn.Module):
+    """Cannot be read as a whole; two parts begin with one and the same convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        first = nn.Conv2d(1, 16, 3)
+        self.one = nn.Sequential(first, nn.ReLU(), nn.MaxPool2d(2))
+        self.other = nn.Sequential(first, nn.MaxPool2d(2), nn.BatchNorm2d(16), nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = [self.one(x), self.other(x)] if x.sum() > -1e9 else []
+        return torch.cat(parts, 1).mean((2, 3))
+
+
+def test_parts_may_share_a_layer(library: ctypes.CDLL) -> None:
+    mine, stock = pair_of(Sharing, library)
+    for a, b in zip(step(mine, pictures()), step(stock, pictures()), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_a_forward_of_ones_own_stays(library: ctypes.CDLL) -> None:
+    model = nn.ModuleDict({"part": nn.Sequential(nn.BatchNorm2d(1), nn.ReLU())})
+    part = model["part"]
+    part.forward = lambda x: part[0](x) * -1  # type: ignore[method-assign]
+    x, expected = pictures(), part(pictures())
+    rewrite = apply_kernels(model, library)
+    assert rewrite.chains == ("part.0",)
+    torch.testing.assert_close(part(x), expected)
+    rewrite.undo()
+    torch.testing.assert_close(part(x), expected)
+
+
 @pytest.mark.parametrize(
     "layers",
     [

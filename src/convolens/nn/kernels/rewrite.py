@@ -60,9 +60,9 @@ def apply_kernels(model: nn.Module, library: ctypes.CDLL) -> Rewrite:
     found by `torch.fx`. Of a network that it cannot read, the largest parts are taken that it can;
     their chains are one kernel only while such a part itself is called. A residual block, of ours
     or torchvision's, adds its shortcut between its last batch norm and its ReLU, and all three are
-    one kernel. A kernel is used for float32 volumes on the CPU, outside of
-    autocast and compilation, and while no hook is on a module of its chain; otherwise the modules
-    compute as they always did. Gradients of gradients are refused with an error.
+    one kernel. A kernel is used for float32 volumes on the CPU, outside of autocast and
+    compilation, and while no hook is on a module of its chain; otherwise the modules compute as
+    they always did. Gradients of gradients are refused with an error.
 
     Args:
         library: what `load_library` returned.
@@ -273,19 +273,22 @@ def _chains_in(path: str, modules: dict[str, nn.Module]) -> Iterator[_Found]:
         inner = dict(root.named_modules())
         found = [list(_chains_of(graph, inner)) for graph in graphs]
         for chain in found[0]:
-            if chain in found[1]:
-                names = tuple(f"{path}.{name}" if path else name for name in chain.names)
+            names = tuple(f"{path}.{name}" if path else name for name in chain.names)
+            # A module that two parts share has the name that it has in the first.
+            if chain in found[1] and all(name in modules for name in names):
                 whole = not path or len(names) == 1
                 yield replace(chain, names=names, part=None if whole else path)
         return
     for name, _ in root.named_children():
         child = f"{path}.{name}" if path else name
-        if child in modules:  # a module that has two names stands there under its first
+        if child in modules:
             yield from _chains_in(child, modules)
 
 
 def _read(root: nn.Module) -> list[fx.Graph]:
     """What a module computes in training and in evaluation; empty if that cannot be read."""
+    if "forward" in root.__dict__:
+        return []  # somebody's own, which the tracer would not see
     graphs = []
     try:
         for training in (True, False):
