@@ -90,13 +90,13 @@ def test_a_training_that_never_keeps_pace_is_not_measured_for_ever(
 def test_a_plan_measured_again_is_left_only_for_a_clearly_faster_one(
     tmp_path: Path, seconds: float, stays: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = trials._Runner.trial
+    own = trials.Runner.trial
 
     def told(speed: dict[Plan, float]) -> None:
-        def trial(self: trials._Runner) -> Trial:
+        def trial(self: trials.Runner) -> Trial:
             return replace(own(self), seconds=speed.get(self.plan, 9.0))
 
-        monkeypatch.setattr(trials._Runner, "trial", trial)
+        monkeypatch.setattr(trials.Runner, "trial", trial)
 
     told({REFERENCE: 0.5, LAST: 1.0})
     first = choose(tmp_path)

@@ -144,13 +144,13 @@ def test_another_plan_must_be_clearly_faster(
 ) -> None:
     other = replace(LAST, precision="bfloat16")
     seconds = {REFERENCE: 2.0, LAST: 1.0, other: factor}
-    measured = trials._Runner.trial
+    measured = trials.Runner.trial
 
-    def told(self: trials._Runner) -> Trial:
+    def told(self: trials.Runner) -> Trial:
         trial = measured(self)
         return replace(trial, seconds=seconds.get(trial.plan, 9.0), accepted=True)
 
-    monkeypatch.setattr(trials._Runner, "trial", told)
+    monkeypatch.setattr(trials.Runner, "trial", told)
     choice = choose(batch, [REFERENCE, LAST, other])
     assert choice.plan == (other if taken else LAST)
     assert choice.speedup == pytest.approx(2 / (factor if taken else 1))
@@ -282,13 +282,13 @@ def test_refinements_of_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_parts_of_a_batch_are_tried_and_agree_and_may_be_taken(
     batch: tuple, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measured = trials._Runner.trial
+    measured = trials.Runner.trial
 
-    def told(self: trials._Runner) -> Trial:
+    def told(self: trials.Runner) -> Trial:
         trial = measured(self)
         return replace(trial, seconds=0.5 if trial.plan.micro_batch else 1.0)
 
-    monkeypatch.setattr(trials._Runner, "trial", told)
+    monkeypatch.setattr(trials.Runner, "trial", told)
     choice = choose(batch, [REFERENCE, LAST], net=small_convnet(10, 1, 28))
     assert choice.plan == LAST  # it has batch norm
     choice = choose(batch, [REFERENCE, LAST], net=simple_convnet(10, 1, 28))
@@ -340,12 +340,12 @@ class Crowded(nn.Module):
 def test_a_batch_that_does_not_fit_a_gpu_goes_in_parts(
     batch: tuple, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = trials._Runner.__init__
+    own = trials.Runner.__init__
 
-    def on_cpu(self: trials._Runner, network: nn.Module, plan: Plan, *rest: object) -> None:
+    def on_cpu(self: trials.Runner, network: nn.Module, plan: Plan, *rest: object) -> None:
         own(self, network, replace(plan, device="cpu"), *rest)
 
-    monkeypatch.setattr(trials._Runner, "__init__", on_cpu)
+    monkeypatch.setattr(trials.Runner, "__init__", on_cpu)
     plans = [replace(plan, device="cuda") for plan in (REFERENCE, LAST)]
     net = nn.Sequential(Crowded(), nn.Flatten(), nn.Linear(784, 10))
     fitting = trials._Tried(net, *batch, cross_entropy, "auto").fitting(plans)

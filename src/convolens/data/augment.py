@@ -135,11 +135,6 @@ class AugmentConfig:
         return bool(self.shift or self.flip or self.vertical_flip or self.warps)
 
     @property
-    def zooms(self) -> bool:
-        """Whether pictures with masks or boxes are zoomed."""
-        return (self.zoom_out, self.zoom_in) != (1.0, 1.0)
-
-    @property
     def recolours(self) -> bool:
         """Whether pixels change their colour."""
         return bool(self.brightness or self.contrast or self.saturation or self.hue)

@@ -89,14 +89,14 @@ def augment_together(
     check_together(config, with_boxes=boxes is not None)
     _check_shapes(pixels, masks, boxes)
     height, width = pixels.shape[2:]
-    if config.moves or config.zooms:
+    if config.moves or zooms(config):
         whole = share or Share(0, len(pixels), len(pixels))
         numbers = whole.of(torch.rand(whole.total, len(_DRAWS), generator=generator))
         draws = dict(zip(_DRAWS, numbers.to(pixels.device).unbind(1), strict=True))
         if flipped is not None:
             draws["flip"] = torch.where(flipped.to(pixels.device), -1.0, 1.0)  # below flip, or not
         move = _drawn_move(draws, config, height, width)
-        if config.warps or config.zooms:
+        if config.warps or zooms(config):
             pixels, masks = _sampled(pixels, masks, move, config, fill)
         else:
             pixels, masks = _shifted(pixels, masks, move, config, fill)
@@ -118,6 +118,11 @@ def augment_together(
     )
     pixels = augment(pixels, generator, still, fill=fill, share=share)
     return Moved(pixels, masks, boxes, kept)
+
+
+def zooms(config: AugmentConfig) -> bool:
+    """Whether pictures with masks or boxes are zoomed."""
+    return (config.zoom_out, config.zoom_in) != (1.0, 1.0)
 
 
 def check_together(config: AugmentConfig, *, with_boxes: bool = False) -> None:

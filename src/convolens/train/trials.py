@@ -2,21 +2,20 @@
 
 import copy
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils._pytree import tree_leaves
 
 from convolens.errors import UnavailableError
 from convolens.train.choice import Choice, Trial, cache_file, is_settled, recall, remember
 from convolens.train.config import PlanConfig
 from convolens.train.plan import Plan, Precision, has_fast_bfloat16
+from convolens.train.runner import BOUNDS, LossOf, Runner, distance
 
 # The trial takes a hundredth of the training, within these bounds.
 SHARE = 0.01
@@ -30,22 +29,12 @@ SMALLEST_PART = 16  # pictures; smaller parts of a batch leave the processor idl
 # seconds, so that the same training always tries the same.
 REFINE_FROM = 1_000
 COMPILE_FROM = 20_000  # compiling takes half a minute or more
-SCALES = (2.0**16, 2.0**12, 2.0**8, 2.0**4, 1.0)  # of the loss, in float16
-# Largest relative difference from the reference's loss and gradients, by precision.
-BOUNDS: Mapping[Precision, tuple[float, float]] = {
-    "float32": (1e-4, 1e-2),
-    "bfloat16": (3e-2, 2e-1),
-    "float16": (1e-2, 5e-2),
-}
-
 # A loss that chooses, such as which box finds which object, jumps where rounding turns a choice.
 # There outputs and their gradient are compared instead, and the loss may differ by this part.
 CHOOSING_LOSS = 1e-2
 # What that gradient may differ by where the reference itself is far from float64: a decimal digit
 # more, as Winograd's convolutions lose, and never more than this.
 DIGIT, MOST_GRADIENT = 10, 5e-2
-
-LossOf = Callable[[Any, Any], Tensor]
 
 
 def candidates(
@@ -174,15 +163,15 @@ class _Tried:
     ) -> None:
         self._network, self._loss_of, self._precision = network, loss_of, precision
         self._inputs, self._targets = inputs, targets
-        self._runners: dict[Plan, _Runner] = {}
+        self._runners: dict[Plan, Runner] = {}
         self._rounding: float | None = None  # how far the reference is from float64
 
-    def _runner(self, plan: Plan, count: int) -> "_Runner":
+    def _runner(self, plan: Plan, count: int) -> Runner:
         inputs, targets = self._inputs[:count], self._targets[:count]
-        return _Runner(self._network, plan, inputs, targets, self._loss_of)
+        return Runner(self._network, plan, inputs, targets, self._loss_of)
 
     @property
-    def _reference(self) -> "_Runner":
+    def _reference(self) -> Runner:
         return next(iter(self._runners.values()))
 
     def fitting(self, plans: Sequence[Plan]) -> list[Plan]:
@@ -234,7 +223,7 @@ class _Tried:
             if round_number and time.perf_counter() > until:
                 break
 
-    def _compare_outputs(self, runner: "_Runner") -> None:
+    def _compare_outputs(self, runner: Runner) -> None:
         """Where loss or gradient differ: whether the outputs agree, and their gradient."""
         reference = self._reference
         if runner.failure or reference.failure or runner.accepted:
@@ -246,10 +235,10 @@ class _Tried:
         probed = self._runner(reference.plan, len(self._inputs)).probe()  # its own may be released
         if self._rounding is None:
             net, inputs = copy.deepcopy(self._network).double(), self._inputs.double()
-            exact = _Runner(net, reference.plan, inputs, self._targets, self._loss_of)
-            self._rounding = _distance(probed, exact.probe())[1]
+            exact = Runner(net, reference.plan, inputs, self._targets, self._loss_of)
+            self._rounding = distance(probed, exact.probe())[1]
         most_loss, most_gradient = BOUNDS[runner.plan.precision]
-        apart = _distance(runner.probe(), probed)
+        apart = distance(runner.probe(), probed)
         uncertain = min(DIGIT * self._rounding, MOST_GRADIENT)
         bounds = (max(most_loss, 1e-3), max(most_gradient, uncertain))
         runner.outputs_agree = apart[0] <= bounds[0] and apart[1] <= bounds[1]
@@ -288,114 +277,6 @@ class _Tried:
 
     def _may_be_taken(self, trial: Trial) -> bool:
         return trial.accepted and self._precision in ("auto", trial.plan.precision)
-
-
-class _Runner:
-    """One candidate: a copy of the network, placed as its plan says."""
-
-    def __init__(
-        self, network: nn.Module, plan: Plan, inputs: Tensor, targets: Any, loss_of: LossOf
-    ) -> None:
-        self.plan = plan
-        self.failure: str | None = None
-        self.is_too_large = False
-        self.seconds = float("inf")
-        self.loss = float("nan")
-        self.gradient = torch.zeros(0)
-        self.loss_error = self.gradient_error = float("inf")
-        self.outputs_agree = False
-        self._targets, self._loss_of = targets, loss_of
-        try:
-            self._model = plan.place(copy.deepcopy(network)).train()
-            self._inputs = inputs.to(plan.device)
-            self._targets = targets.to(plan.device)
-            for self._scale in SCALES if plan.precision == "float16" else (1.0,):
-                self._pass()
-                gradients = [p.grad for p in self._model.parameters() if p.grad is not None]
-                flat = torch.cat([g.detach().float().cpu().flatten() for g in gradients])
-                self.gradient = flat / self._scale
-                if self.gradient.isfinite().all():
-                    break
-        except RuntimeError as error:  # an operation that lacks this layout or precision
-            self.failure = str(error).splitlines()[0]
-            self.is_too_large = isinstance(error, torch.OutOfMemoryError)
-
-    def _pass(self) -> None:
-        plan, count = self.plan, len(self._inputs)
-        plan.seed(0)
-        self._model.zero_grad(set_to_none=True)
-        parts = plan.num_parts(count)
-        total = torch.zeros((), device=plan.device)
-        with plan.own_threads():
-            for first, last in pairwise(count * part // parts for part in range(parts + 1)):
-                with plan.autocast():
-                    outputs = self._model(plan.arrange(self._inputs[first:last]))
-                loss = self._loss_of(outputs, self._targets[first:last]) * ((last - first) / count)
-                (loss * self._scale).backward()  # type: ignore[no-untyped-call]
-                total += loss.detach()
-        self.loss = float(total)
-
-    def run(self) -> None:
-        if self.failure is None:
-            began = time.perf_counter()
-            self._pass()
-            self.seconds = min(self.seconds, time.perf_counter() - began)
-
-    def compare(self, reference: "_Runner") -> None:
-        """Measures how far loss and gradient are from the reference's."""
-        if self.failure is None and reference.failure is None:
-            distance = abs(self.loss - reference.loss)
-            self.loss_error = distance / max(abs(reference.loss), 1e-12)
-            size = max(float(reference.gradient.norm()), 1e-12)
-            self.gradient_error = float((self.gradient - reference.gradient).norm()) / size
-        if self is not reference:
-            self.gradient = torch.zeros(0)  # a large network has room for few of them
-
-    def probe(self) -> tuple[Tensor, Tensor]:
-        """The outputs y of the first part of the batch, and the gradient of ⟨y, r⟩, r random."""
-        plan, count = self.plan, len(self._inputs)
-        plan.seed(0)
-        self._model.zero_grad(set_to_none=True)
-        with plan.own_threads(), plan.autocast():
-            outputs = self._model(plan.arrange(self._inputs[: count // plan.num_parts(count)]))
-        leaves = (leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor))
-        flat = torch.cat([leaf.double().flatten() for leaf in leaves if leaf.requires_grad])
-        source = torch.Generator().manual_seed(0)
-        chance = torch.randn(len(flat), generator=source, dtype=torch.float64)
-        torch.dot(flat, chance.to(flat.device)).backward()  # type: ignore[no-untyped-call]
-        gradients = [p.grad for p in self._model.parameters() if p.grad is not None]
-        return (
-            flat.detach().cpu(),
-            torch.cat([g.detach().double().cpu().flatten() for g in gradients]),
-        )
-
-    @property
-    def accepted(self) -> bool:
-        """Whether loss and gradients are as near to the reference's as they must be."""
-        most_loss, most_gradient = BOUNDS[self.plan.precision]
-        agrees = self.loss_error <= most_loss and self.gradient_error <= most_gradient
-        return agrees or self.outputs_agree
-
-    def release(self) -> None:
-        """Frees the memory of a candidate that takes no further turn."""
-        self._model = nn.Module()
-
-    def trial(self) -> Trial:
-        return Trial(
-            plan=self.plan,
-            seconds=self.seconds,
-            loss_error=self.loss_error,
-            gradient_error=self.gradient_error,
-            accepted=self.accepted,
-            failure=self.failure,
-        )
-
-
-def _distance(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> tuple[float, float]:
-    """‖a − b‖ / ‖b‖ of outputs and of gradients."""
-    each = zip(one, other, strict=True)
-    outputs, gradients = (float((a - b).norm() / b.norm().clamp(min=1e-12)) for a, b in each)
-    return outputs, gradients
 
 
 def _mixes(network: nn.Module) -> bool:

@@ -5,6 +5,7 @@ from math import sqrt
 from typing import Any
 
 from convolens.data.base import Dataset
+from convolens.data.joint import zooms
 from convolens.errors import ConfigError, DataError
 from convolens.tasks.base import Task
 from convolens.tasks.classify import Classify, channel_statistics, classify_from_json
@@ -37,7 +38,7 @@ def make_task(config: Config, dataset: Dataset) -> Task:
         )
     check_views(config.task, config.tta)
     augment = config.augment
-    if config.task == "classify" and augment.zooms:
+    if config.task == "classify" and zooms(augment):
         raise ConfigError(
             "augment.zoom_out and augment.zoom_in are for masks and boxes",
             "To classify, set augment.scale.",
