@@ -14,11 +14,11 @@ from convolens.models.region_body import (
     BodyName,
     RegionBody,
     Stem,
-    check_side,
     default_stem,
     region_body,
     region_weights,
 )
+from convolens.models.side import check_side
 from convolens.nn.initial import drawn_once
 from convolens.nn.objects import Objects
 from convolens.nn.regions import region_detections, region_losses, sample_regions

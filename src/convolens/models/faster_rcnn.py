@@ -17,11 +17,11 @@ from convolens.models.region_body import (
     BodyName,
     RegionBody,
     Stem,
-    check_side,
     default_stem,
     region_body,
     region_weights,
 )
+from convolens.models.side import check_side
 from convolens.nn.anchors import anchor_shapes, grid_anchors
 from convolens.nn.feature_pyramid import FeaturePyramid
 from convolens.nn.initial import drawn_once

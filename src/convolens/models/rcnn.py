@@ -15,8 +15,9 @@ from convolens.errors import ConfigError
 from convolens.models.alexnet import alexnet
 from convolens.models.entry import Builder, ModelEntry
 from convolens.models.fast_rcnn import given_proposals
-from convolens.models.region_body import check_side, region_weights
+from convolens.models.region_body import region_weights
 from convolens.models.resnet import resnet18
+from convolens.models.side import check_side
 from convolens.models.small_convnet import small_convnet
 from convolens.nn.initial import drawn_once
 from convolens.nn.objects import Objects

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convolens.errors import ConfigError, ShapeError
+from convolens.errors import ConfigError
 from convolens.models.resnet import MakeBlock, basic, bottleneck, stages
 from convolens.models.vgg import vgg16
 from convolens.models.weights import fetch_imagenet
@@ -125,12 +125,6 @@ def _vgg_body(in_channels: int, num_maps: int) -> RegionBody:
         strides=(4, 8, 16)[3 - num_maps :],
         multiple=16,
     )
-
-
-def check_side(image_size: int) -> None:
-    """Raises ShapeError where there is no picture."""
-    if image_size < 1:
-        raise ShapeError(f"a picture of {image_size} px does not fit: expected at least 1 px")
 
 
 def default_stem(image_size: int) -> Stem:

@@ -6,6 +6,12 @@ from typing import NamedTuple
 from convolens.errors import ShapeError
 
 
+def check_side(image_size: int) -> None:
+    """Raises ShapeError where there is no picture; for networks that take every size."""
+    if image_size < 1:
+        raise ShapeError(f"a picture of {image_size} px does not fit: expected at least 1 px")
+
+
 class Window(NamedTuple):
     """A layer that slides a window over a square map.
 

@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convolens.errors import ConfigError, ShapeError
+from convolens.errors import ConfigError
 from convolens.models.entry import ModelEntry
+from convolens.models.side import check_side
 from convolens.nn.assignment import Assignment, assign_points
 from convolens.nn.box_overlap import generalized_iou
 from convolens.nn.detections import best_detections
@@ -220,8 +221,7 @@ def yolo(
         >>> yolo(3)(torch.zeros(1, 3, 64, 96)).boxes.shape
         torch.Size([1, 126, 4])
     """
-    if image_size < 1:
-        raise ShapeError(f"a picture of {image_size} px does not fit: expected at least 1 px")
+    check_side(image_size)
     if width <= 0:
         raise ConfigError(f"width must be more than 0, received {width}")
     if depth < 1:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from convolens.errors import ConfigError, ShapeError
 from convolens.models.entry import ModelEntry, Published
+from convolens.models.side import check_side
 from convolens.nn.box_overlap import area, iou
 from convolens.nn.detections import best_detections
 from convolens.nn.initial import drawn_once, he_weights
@@ -212,8 +213,7 @@ def yolo_v1(
         ...     sum(p.numel() for p in yolo_v1().parameters())
         271703550
     """
-    if image_size < 1:
-        raise ShapeError(f"a picture of {image_size} px does not fit: expected at least 1 px")
+    check_side(image_size)
     if variant not in LAYERS:
         raise ConfigError(f"variant must be one of {', '.join(LAYERS)}, received {variant!r}")
     for name, value in (("num_cells", num_cells), ("num_boxes", num_boxes)):
