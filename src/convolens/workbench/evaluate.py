@@ -73,8 +73,7 @@ def evaluate(
         data: another dataset with the same classes; None is the Run's own.
         data_root: where named datasets are; None is where they were.
         device: "cpu" or "cuda"; None is the Run's.
-        tta: views of a picture that are averaged: as of `Run.predict`; None is
-            the Run's.
+        tta: views of a picture that are averaged, as of `Run.predict`; None is the Run's.
     Returns: metrics by name, for one Run; on its own data and machine they are those of its
         training to the last digit. An Ensemble for several.
     Raises:

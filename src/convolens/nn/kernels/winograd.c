@@ -56,6 +56,11 @@ static struct tiles tiles_of(const struct winograd *s, int64_t chunk) {
     return t;
 }
 
+/* One chunk of all tiles. */
+static struct tiles all_tiles_of(const struct winograd *s) {
+    return tiles_of(s, tiles_of(s, 0).all);
+}
+
 /* --- the transforms of a row or column, written out --- */
 
 INLINE void transform_input(const vf d[6], vf o[6]) {
@@ -292,14 +297,18 @@ int64_t convolens_winograd_forward_floats(const struct winograd *s) {
     return PLACES * (t.filter + s->num_threads * (t.in + t.out));
 }
 
+/* out[tile, v] = sum over channels of in[tile, c] * filters[c, v], for `left` filters or a block. */
 INLINE void multiply_filters(const struct winograd *s, const struct tiles *t, int64_t count,
-                             const float *in, const float *filters, float *out,
-                             const int vectors) {
-    product_rows((struct factors){.a = in, .a_row = VL, .a_next = 1, .a_block = t->vector,
-                                  .b = filters, .b_next = vectors * VL, .b_vector = VL,
-                                  .b_block = vectors * VL * VL, .count = VL, .blocks = s->C / VL,
-                                  .to = out, .to_row = VL, .to_vector = t->vector},
-                 count, vectors, 0);
+                             const float *in, const float *filters, float *out, int64_t left) {
+    const int64_t width = least(BLOCK, left);
+    const struct factors f = {.a = in, .a_row = VL, .a_next = 1, .a_block = t->vector,
+                              .b = filters, .b_next = width, .b_vector = VL,
+                              .b_block = width * VL, .count = VL, .blocks = s->C / VL,
+                              .to = out, .to_row = VL, .to_vector = t->vector};
+    if (left > VL)
+        product_rows(f, count, 2, 0);
+    else
+        product_rows(f, count, 1, 0);
 }
 
 static void forward_part(void *data, int64_t part, int64_t thread) {
@@ -313,10 +322,7 @@ static void forward_part(void *data, int64_t part, int64_t thread) {
         for (int64_t k = 0; k < s->K; k += BLOCK) {
             const float *a = in + place * t.in, *b = s->memory + place * t.filter + k * s->C;
             float *to = out + place * t.out + k / VL * t.vector;
-            if (s->K - k > VL)
-                multiply_filters(s, &t, count, a, b, to, 2);
-            else
-                multiply_filters(s, &t, count, a, b, to, 1);
+            multiply_filters(s, &t, count, a, b, to, s->K - k);
         }
     store_outputs(s, &t, first, count, out);
 }
@@ -328,14 +334,18 @@ void convolens_winograd_forward(struct winograd *s) {
 
 /* --- the gradient of the filters --- */
 
-/* sums[i, v] (+)= sum over tiles of in[tile, i] * grads[tile, v], for `rows` channels. */
-INLINE void multiply_gradients(const struct tiles *t, int64_t count, int64_t rows, const float *in,
-                               const float *grads, float *sums, int64_t row, const int vectors,
+/* sums[i, v] (+)= sum over tiles of in[tile, i] * grads[tile, v], for a vector of channels and
+ * `left` filters or a block. */
+INLINE void multiply_gradients(const struct tiles *t, int64_t count, const float *in,
+                               const float *grads, float *sums, int64_t row, int64_t left,
                                const int add) {
-    product_rows((struct factors){.a = in, .a_row = 1, .a_next = VL, .b = grads, .b_next = VL,
-                                  .b_vector = t->vector, .count = count, .blocks = 1, .to = sums,
-                                  .to_row = row, .to_vector = VL},
-                 rows, vectors, add);
+    const struct factors f = {.a = in, .a_row = 1, .a_next = VL, .b = grads, .b_next = VL,
+                              .b_vector = t->vector, .count = count, .blocks = 1, .to = sums,
+                              .to_row = row, .to_vector = VL};
+    if (left > VL)
+        product_rows(f, VL, 2, add);
+    else
+        product_rows(f, VL, 1, add);
 }
 
 /* Transforms sums of VL filters and `channels` channels back; `parts` of them are added up. */
@@ -390,10 +400,7 @@ static void add_part(void *data, int64_t part, int64_t thread) {
                     const float *a = in + place * t.in + c / VL * t.vector;
                     const float *b = grads + place * t.out + k / VL * t.vector;
                     float *to = sums + place * t.filter + c * K + k;
-                    if (K - k > VL)
-                        multiply_gradients(&t, count, VL, a, b, to, K, 2, 1);
-                    else
-                        multiply_gradients(&t, count, VL, a, b, to, K, 1, 1);
+                    multiply_gradients(&t, count, a, b, to, K, K - k, 1);
                 }
     }
 }
@@ -416,7 +423,7 @@ static int goes_at_once(const struct winograd *s, const struct tiles *all) {
 static void transform_part(void *data, int64_t part, int64_t thread) {
     (void)thread;
     const struct winograd *s = data;
-    const struct tiles t = tiles_of(s, s->N * ((s->HO + 3) / 4) * ((s->WO + 3) / 4));
+    const struct tiles t = all_tiles_of(s);
     const int64_t first = part * VL, count = least(VL, t.all - first);
     load_inputs(s, &t, first, count, s->memory + first * VL);
     load_gradients(s, &t, first, count, s->memory + PLACES * t.in + first * VL);
@@ -424,7 +431,7 @@ static void transform_part(void *data, int64_t part, int64_t thread) {
 
 static void block_part(void *data, int64_t part, int64_t thread) {
     const struct winograd *s = data;
-    const struct tiles t = tiles_of(s, s->N * ((s->HO + 3) / 4) * ((s->WO + 3) / 4));
+    const struct tiles t = all_tiles_of(s);
     const int64_t k = part * BLOCK, place_floats = CHANNELS_AT_ONCE * BLOCK + VL;
     const float *in = s->memory, *grads = in + PLACES * t.in + k / VL * t.vector;
     float *sums = s->memory + PLACES * (t.in + t.out + thread * place_floats);
@@ -435,10 +442,7 @@ static void block_part(void *data, int64_t part, int64_t thread) {
                 const float *a = in + place * t.in + (first + c) / VL * t.vector;
                 const float *b = grads + place * t.out;
                 float *to = sums + place * place_floats + c * BLOCK;
-                if (s->K - k > VL)
-                    multiply_gradients(&t, t.all, VL, a, b, to, BLOCK, 2, 0);
-                else
-                    multiply_gradients(&t, t.all, VL, a, b, to, BLOCK, 1, 0);
+                multiply_gradients(&t, t.all, a, b, to, BLOCK, s->K - k, 0);
             }
         for (int64_t v = 0; v < least(BLOCK, s->K - k); v += VL)
             store_filters(s, sums + v, place_floats, BLOCK, 1, k + v, first, channels);
@@ -449,7 +453,7 @@ int64_t convolens_winograd_backward_floats(const struct winograd *s) {
     struct tiles t = tiles_of(s, 0);
     if (!goes_at_once(s, &t))
         return PLACES * (parts_of(s, &t) * t.filter + s->num_threads * (t.in + t.out));
-    t = tiles_of(s, t.all);
+    t = all_tiles_of(s);
     return PLACES * (t.in + t.out + s->num_threads * (CHANNELS_AT_ONCE * BLOCK + VL));
 }
 
