@@ -83,6 +83,11 @@ def network(name: str) -> tuple[Callable[[], nn.Module], tuple[int, int, int], i
     return NETWORKS[name]
 
 
+def batch_of(size: tuple[int, int, int], count: int) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(0)
+    return torch.randn(count, *size), torch.randint(0, 10, (count,))
+
+
 def plain_step(net: nn.Module, inputs: Tensor, targets: Tensor) -> Step:
     """The step as a tutorial writes it."""
     optimizer = torch.optim.SGD(net.parameters(), lr=0.001, momentum=0.9)
@@ -173,16 +178,15 @@ def work(arm: str, name: str, cache: Path, pipe: Connection) -> None:
     """What an arm's process does: says how it runs, then as many steps as it is asked for."""
     warnings.simplefilter("ignore")
     build, size, batch, _ = network(name)
+    inputs, targets = batch_of(size, batch)
     torch.manual_seed(0)
-    inputs, targets = torch.randn(batch, *size), torch.randint(0, 10, (batch,))
-    torch.manual_seed(0)
-    net, note = build().train(), ""
+    net = build().train()
     if arm == "convolens":
         choice = choose_by_trial(
             net, plans_for("cpu"), inputs, targets, F.cross_entropy, cache=cache
         )
-        step, note = planned_step(net, choice.plan, inputs, targets), choice.describe()
-        pipe.send((note, choice.plan.precision))
+        step = planned_step(net, choice.plan, inputs, targets)
+        pipe.send((choice.describe(), choice.plan.precision))
     else:
         if arm == "channels-last":
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -190,7 +194,7 @@ def work(arm: str, name: str, cache: Path, pipe: Connection) -> None:
         if arm == "torch.compile":
             net = torch.compile(net)  # type: ignore[assignment]
         step = plain_step(net, inputs, targets)
-        pipe.send((note, "float32"))
+        pipe.send(("", "float32"))
     while steps := pipe.recv():
         seconds = []
         for _ in range(steps):
@@ -204,7 +208,7 @@ def measure(name: str, turns: int, options: argparse.Namespace) -> None:
     build, size, batch, target = network(name)
     arms = ["eager", "channels-last", "convolens", *(["torch.compile"] * options.compile)]
     context = multiprocessing.get_context("spawn")
-    pipes, notes, seconds, processes = {}, {}, {}, []
+    pipes, notes, steps, processes = {}, {}, {}, []
     for arm in arms:  # one after the other, so that a trial is not disturbed
         pipes[arm], theirs = context.Pipe()
         words = (arm, name, options.cache, theirs)
@@ -214,8 +218,8 @@ def measure(name: str, turns: int, options: argparse.Namespace) -> None:
         notes[arm] = pipes[arm].recv()
         pipes[arm].send(4)
         # The first of a turn is left out: the caches are still another's.
-        seconds[arm] = [max(1, round(TURN_S / min(pipes[arm].recv()))) + 1]
-    steps = {arm: int(values.pop()) for arm, values in seconds.items()}
+        steps[arm] = max(1, round(TURN_S / min(pipes[arm].recv()))) + 1
+    seconds: dict[str, list[float]] = {arm: [] for arm in arms}
     for _ in range(turns):
         for arm, pipe in pipes.items():
             time.sleep(0.02)  # threads of the arm before spin for a while
@@ -225,8 +229,7 @@ def measure(name: str, turns: int, options: argparse.Namespace) -> None:
         pipe.send(0)
     for process in processes:
         process.join()
-    torch.manual_seed(0)
-    inputs, targets = torch.randn(batch, *size), torch.randint(0, 10, (batch,))
+    inputs, targets = batch_of(size, batch)
     if options.lightning:
         seconds["Lightning"] = lightning_step(build().train(), inputs, targets, 20)
     with FlopCounterMode(display=False) as counter:
