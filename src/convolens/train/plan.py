@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from convolens.data.root import cache_folder
 from convolens.errors import UnavailableError
 from convolens.nn.kernels.allocator import keep_freed_memory
-from convolens.nn.kernels.build import load_library, why_unavailable
+from convolens.nn.kernels.build import has_half, load_library, why_unavailable
 from convolens.nn.kernels.rewrite import apply_kernels
 
 CLEARLY = 1.4  # far from any ratio that noise could move across
@@ -33,7 +33,8 @@ class Plan:
     Args:
         device: "cpu" or "cuda".
         precision: of convolutions and matrix products; weights and losses stay float32. With
-            float16 the loss is scaled; see `LossScale`.
+            float16 the loss is scaled, see `LossScale`; with our kernels too, they alone multiply
+            in float16, scale their factors themselves, and everything else stays float32.
         channels_last: whether volumes lie in memory as (N, H, W, C).
         kernels: whether layers that our own kernels fit are computed by them.
         compiled: whether `torch.compile` has rewritten the network.
@@ -61,7 +62,9 @@ class Plan:
         if self.device == "cpu" and self.channels_last:  # never for the reference
             keep_freed_memory()
         if self.kernels and self.device == "cpu" and why_no_kernels() is None:
-            apply_kernels(model, load_library(_kernel_folder()))
+            library = load_library(_kernel_folder())
+            half = self.precision == "float16" and has_half(library)
+            apply_kernels(model, library, half=half)
         if self.compiled:
             model.compile()
         return model
@@ -75,7 +78,7 @@ class Plan:
     def autocast(self) -> Iterator[None]:
         """While inside, a forward pass has the plan's precision and threads."""
         dtype = _DTYPES.get(self.precision, torch.bfloat16)
-        enabled = self.precision in _DTYPES
+        enabled = self.precision in _DTYPES and not self.kernels
         with self.own_threads(), torch.autocast(self.device, dtype=dtype, enabled=enabled):
             yield
 
@@ -91,6 +94,11 @@ class Plan:
             yield
         finally:
             torch.set_num_threads(before)
+
+    @property
+    def scales_loss(self) -> bool:
+        """Whether gradients pass through float16, where small ones vanish."""
+        return self.precision == "float16" and not self.kernels
 
     def num_parts(self, num_images: int) -> int:
         """The parts into which a batch is split so that none is larger than a micro-batch.
@@ -115,6 +123,11 @@ class Plan:
 def why_no_kernels() -> str | None:
     """Says in one sentence why our own kernels cannot be used here; None when they can."""
     return why_unavailable(_kernel_folder())
+
+
+def have_half_kernels() -> bool:
+    """Whether our own kernels can be used here, and multiply float16 faster than float32."""
+    return why_no_kernels() is None and has_half(load_library(_kernel_folder()))
 
 
 def _kernel_folder() -> Path:

@@ -68,4 +68,4 @@ class LossScale:
 
 def scale_of(plan: Plan) -> LossScale | None:
     """The loss scale that a plan needs: none but float16's."""
-    return LossScale(plan.device) if plan.precision == "float16" else None
+    return LossScale(plan.device) if plan.scales_loss else None

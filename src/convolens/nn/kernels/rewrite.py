@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from convolens.nn.kernels.batch_norm import batch_norm, fits_batch_norm
+from convolens.nn.kernels.conv_half import conv_half, fits_conv_half
 from convolens.nn.kernels.conv_pool import conv_pool, fits_conv_pool
 from convolens.nn.kernels.max_pool import fits_max_pool, max_pool
 from convolens.nn.kernels.memory import pair
@@ -53,7 +54,7 @@ class Rewrite:
     undo: Callable[[], None]
 
 
-def apply_kernels(model: nn.Module, library: ctypes.CDLL) -> Rewrite:
+def apply_kernels(model: nn.Module, library: ctypes.CDLL, *, half: bool = False) -> Rewrite:
     """Lets every chain of modules that is one kernel be computed by it, in place.
 
     Chains are convolution + ReLU + max-pooling, batch norm + ReLU, and their parts; they are
@@ -66,6 +67,7 @@ def apply_kernels(model: nn.Module, library: ctypes.CDLL) -> Rewrite:
 
     Args:
         library: what `load_library` returned.
+        half: whether 3×3 convolutions are multiplied in float16; see `conv3x3`.
     """
     modules = dict(model.named_modules())
     ends = list(find_residual_ends(modules))
@@ -87,6 +89,7 @@ def apply_kernels(model: nn.Module, library: ctypes.CDLL) -> Rewrite:
         chain = _Chain(
             members=members,
             library=library,
+            half=half,
             flat=found.flat,
             part=None if found.part is None else parts[found.part],
         )
@@ -139,12 +142,13 @@ class _Chain:
 
     members: list[nn.Module]
     library: ctypes.CDLL
+    half: bool
     flat: bool
     part: _Part | None
     result: Callable[[], Tensor | None] = field(default=lambda: None)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "_Chain":
-        copied = _Chain(members=[], library=self.library, flat=self.flat, part=None)
+        copied = replace(self, members=[], part=None, result=lambda: None)
         memo[id(self)] = copied  # before its members, which lead back to it
         copied.members += deepcopy(self.members, memo)
         copied.part = deepcopy(self.part, memo)
@@ -188,11 +192,20 @@ class _Chain:
                 relu=relu,
                 channels_last=not self.flat,
             )
-        if not fast:
+        if not is_last:
             return None
-        padding = pair(conv.padding)[0]  # type: ignore[arg-type]
-        volume = conv3x3(x, conv.weight, conv.bias, self.library, padding=padding)
-        return volume if pool is None else self._pool(volume, pool, relu)
+        volume = self._multiply(x, conv, fast)
+        return volume if volume is None or pool is None else self._pool(volume, pool, relu)
+
+    def _multiply(self, x: Tensor, conv: nn.Conv2d, fast: bool) -> Tensor | None:
+        padding = pair(conv.padding)  # type: ignore[arg-type]
+        factors = (x, conv.weight, conv.bias, self.library)
+        if fast:
+            return conv3x3(*factors, padding=padding[0], half=self.half)
+        if self.half and not fits_conv_half(conv, tuple(x.shape), self.library):
+            stride = pair(conv.stride)[0]
+            return conv_half(*factors, stride=stride, padding=(padding[0], padding[1]))
+        return None
 
     def _pool(self, x: Tensor, pool: nn.MaxPool2d, relu: bool) -> Tensor | None:
         if fits_max_pool(pool, tuple(x.shape)):

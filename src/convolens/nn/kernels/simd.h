@@ -11,6 +11,7 @@
 #include <string.h>
 
 #if defined(__AVX512F__)
+#include <immintrin.h>
 #define VL 16
 #elif defined(__AVX__)
 #define VL 8
@@ -38,6 +39,31 @@ INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 INLINE vf load(const float *p) { return *(const vf_anywhere *)p; }
 INLINE void store(float *p, vf value) { *(vf_anywhere *)p = value; }
 INLINE vf choose(vi mask, vf yes, vf no) { return (vf)((mask & (vi)yes) | (~mask & (vi)no)); }
+
+/* Whether what is written should pass the caches by: it would be gone from them before it is read,
+ * and reading the old values first would be in vain. Vectors must be aligned. */
+INLINE int goes_past_caches(const float *to, int64_t floats) {
+    return floats > 2097152 && (uintptr_t)to % (4 * VL) == 0;
+}
+
+INLINE void store_past(float *p, vf value, const int past) {
+#if defined(__AVX512F__)
+    if (past) {
+        _mm512_stream_ps(p, (__m512)value);
+        return;
+    }
+#else
+    (void)past;
+#endif
+    store(p, value);
+}
+
+/* Makes what `store_past` wrote visible to the other threads. */
+INLINE void finish_stores(void) {
+#if defined(__AVX512F__)
+    _mm_sfence();
+#endif
+}
 
 /* The first `count` lanes; the others are 0 and their memory is not touched. */
 INLINE vf load_part(const float *p, int64_t count) {
@@ -104,6 +130,95 @@ INLINE void transpose(const float *from, int64_t from_row, float *to, int64_t to
     }
     for (; r < rows; r++)
         for (int64_t i = 0; i < columns; i++) to[i * to_row + r] = from[r * from_row + i];
+}
+
+/* Arithmetic of float16, where the processor has it: twice as much at a time. */
+#if defined(__AVX512FP16__)
+#define HALF 1
+#define HALF_MOST 65504.0f
+typedef _Float16 half;
+typedef half vh __attribute__((vector_size(4 * VL))); /* pairs */
+typedef half vh_anywhere __attribute__((vector_size(4 * VL), aligned(4), may_alias));
+typedef half half_line __attribute__((vector_size(2 * VL)));
+typedef half half_line_anywhere __attribute__((vector_size(2 * VL), aligned(2), may_alias));
+typedef uint32_t words __attribute__((vector_size(4 * VL)));
+
+INLINE vh load_pairs(const float *p) { return *(const vh_anywhere *)p; }
+
+INLINE vh same_pair(const float *p) {
+    uint32_t word;
+    memcpy(&word, p, sizeof(word));
+    return (vh)((words){0} + word);
+}
+
+INLINE void store_halves(half *p, vf value) {
+    *(half_line_anywhere *)p = (half_line)_mm512_cvtxps_ph((__m512)value);
+}
+
+INLINE half_line load_halves(const half *p) { return *(const half_line_anywhere *)p; }
+
+/* The first number of pairs from `low`, the second from `high`. */
+INLINE void store_pairs(float *p, half_line low, half_line high) {
+    words a = (words)_mm512_cvtepu16_epi32((__m256i)low);
+    words b = (words)_mm512_cvtepu16_epi32((__m256i)high);
+    *(vh_anywhere *)p = (vh)(a | b << 16);
+}
+
+INLINE vf sum_of_pairs(vh pairs) {
+    words as = (words)pairs;
+    vh both = pairs + (vh)(as << 16 | as >> 16);
+    return (vf)_mm512_cvtxph_ps((__m256h)_mm512_cvtepi32_epi16((__m512i)both));
+}
+
+/* The larger absolute values of `largest` and `value`; NaN is passed over. */
+INLINE vf larger(vf largest, vf value) {
+    vf size = (vf)((vi)value & 0x7fffffff);
+    return choose(size > largest, size, largest);
+}
+
+INLINE float largest_lane(vf value) {
+    float lanes[VL], largest = 0;
+    store(lanes, value);
+    for (int i = 0; i < VL; i++) largest = lanes[i] > largest ? lanes[i] : largest;
+    return largest;
+}
+
+INLINE int32_t exponent_of(float value) {
+    int32_t bits;
+    memcpy(&bits, &value, sizeof(bits));
+    return bits >> 23;
+}
+
+/* A power of two that takes `largest` below `most`, but not below a quarter of it. */
+INLINE float scale_to(float largest, float most) {
+    if (!(largest > 1e-30f && largest < 1e30f)) return 1;
+    const int32_t bits = (exponent_of(most) - exponent_of(largest) - 1 + 127) << 23;
+    float scale;
+    memcpy(&scale, &bits, sizeof(scale));
+    return scale;
+}
+#else
+#define HALF 0
+#endif
+
+/* to[i][j] = from[i * row + j * column] */
+INLINE void load_block(const float *from, int64_t row, int64_t column, float to[VL][VL]) {
+    if (row == 1)
+        transpose(from, column, to[0], VL, VL, VL);
+    else if (column == 1)
+        for (int i = 0; i < VL; i++) store(to[i], load(from + i * row));
+    else
+        for (int i = 0; i < VL; i++)
+            for (int j = 0; j < VL; j++) to[i][j] = from[i * row + j * column];
+}
+
+/* to[i * row + j * column] = from[i][j] */
+INLINE void store_block(const float from[VL][VL], float *to, int64_t row, int64_t column) {
+    if (row == 1)
+        transpose(from[0], VL, to, column, VL, VL);
+    else
+        for (int i = 0; i < VL; i++)
+            for (int j = 0; j < VL; j++) to[i * row + j * column] = from[i][j];
 }
 
 /* Where max-pooling takes a new value: a greater one, or NaN, which always wins. */

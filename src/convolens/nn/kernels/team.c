@@ -33,3 +33,4 @@ void run_parts(part_fn body, void *job, int64_t num_parts, int64_t num_threads) 
 void convolens_use_threads(void *entry) { parallel = (parallel_fn)entry; }
 
 int64_t convolens_lanes(void) { return VL; }
+int64_t convolens_has_half(void) { return HALF; }

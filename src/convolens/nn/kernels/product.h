@@ -1,0 +1,101 @@
+/* Products of small matrices, of floats or of pairs of float16.
+ *
+ * A pair lies in the place of a float: two neighbours along the axis that is summed over. One
+ * instruction multiplies VL pairs, twice the work of VL floats; its sums of 32 pairs at most stay
+ * in float16, then they are added in float32, which errs less than bfloat16 factors would.
+ */
+#ifndef CONVOLENS_PRODUCT_H
+#define CONVOLENS_PRODUCT_H
+
+#include "simd.h"
+
+#define BLOCK (2 * VL)
+#define CHAIN 32 /* pairs whose products are added in float16 */
+#define ROWS (MANY_REGISTERS ? 8 : 4)
+
+/* Where the two factors and the result lie, in floats or pairs. The sum runs over `blocks` times
+ * `count` products. */
+struct factors {
+    const float *a;
+    int64_t a_row, a_next, a_block;
+    const float *b;
+    int64_t b_next, b_vector, b_block;
+    int64_t count, blocks;
+    float *to;
+    int64_t to_row, to_vector;
+    float scale; /* of the sums of pairs */
+};
+
+/* to[i, v] (+)= sum over n of a[n, i] * b[n, v] */
+INLINE void product(struct factors f, const int rows, const int vectors, const int add) {
+    vf sum[16][2];
+    UNROLL for (int i = 0; i < rows; i++)
+        UNROLL for (int v = 0; v < vectors; v++)
+            sum[i][v] = add ? load(f.to + i * f.to_row + v * f.to_vector) : (vf){0};
+    for (int64_t block = 0; block < f.blocks; block++, f.a += f.a_block, f.b += f.b_block) {
+        const float *a = f.a, *b = f.b;
+        for (int64_t n = 0; n < f.count; n++, a += f.a_next, b += f.b_next) {
+            vf line[2];
+            UNROLL for (int v = 0; v < vectors; v++) line[v] = load(b + v * f.b_vector);
+            UNROLL for (int i = 0; i < rows; i++)
+                UNROLL for (int v = 0; v < vectors; v++) sum[i][v] += line[v] * a[i * f.a_row];
+        }
+    }
+    UNROLL for (int i = 0; i < rows; i++)
+        UNROLL for (int v = 0; v < vectors; v++)
+            store(f.to + i * f.to_row + v * f.to_vector, sum[i][v]);
+}
+
+#if HALF
+/* to[i, v] (+)= scale * sum over pairs n of a[n, i] * b[n, v]; CHAIN pairs at most. */
+INLINE void product_of_pairs(struct factors f, const int rows, const int vectors, const int add) {
+    vh sum[16][2];
+    UNROLL for (int i = 0; i < rows; i++)
+        UNROLL for (int v = 0; v < vectors; v++) sum[i][v] = (vh){0};
+    for (int64_t block = 0; block < f.blocks; block++, f.a += f.a_block, f.b += f.b_block) {
+        const float *a = f.a, *b = f.b;
+        for (int64_t n = 0; n < f.count; n++, a += f.a_next, b += f.b_next) {
+            vh line[2];
+            UNROLL for (int v = 0; v < vectors; v++) line[v] = load_pairs(b + v * f.b_vector);
+            UNROLL for (int i = 0; i < rows; i++) {
+                const vh each = same_pair(a + i * f.a_row);
+                UNROLL for (int v = 0; v < vectors; v++) sum[i][v] += line[v] * each;
+            }
+        }
+    }
+    UNROLL for (int i = 0; i < rows; i++)
+        UNROLL for (int v = 0; v < vectors; v++) {
+            float *to = f.to + i * f.to_row + v * f.to_vector;
+            const vf whole = sum_of_pairs(sum[i][v]);
+            store(to, add ? load(to) + whole * f.scale : whole * f.scale);
+        }
+}
+#endif
+
+INLINE void product_rows(struct factors f, int64_t all_rows, const int vectors, const int add,
+                         const int half) {
+    const int rows = vectors == 1 ? 2 * ROWS : ROWS;
+    for (int64_t i = 0; i < all_rows;) {
+        const int64_t done = all_rows - i >= rows ? rows : 1;
+#if HALF
+        if (half && done == 1) product_of_pairs(f, 1, vectors, add);
+        if (half && done != 1) product_of_pairs(f, rows, vectors, add);
+#endif
+        if (!half && done == 1) product(f, 1, vectors, add);
+        if (!half && done != 1) product(f, rows, vectors, add);
+        f.a += done * f.a_row;
+        f.to += done * f.to_row;
+        i += done;
+    }
+}
+
+/* A block of columns or, at the end, the vector that is left. */
+INLINE void product_block(struct factors f, int64_t rows, int64_t left, const int add,
+                          const int half) {
+    if (left > VL)
+        product_rows(f, rows, 2, add, half);
+    else
+        product_rows(f, rows, 1, add, half);
+}
+
+#endif

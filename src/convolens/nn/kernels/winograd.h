@@ -1,0 +1,225 @@
+/* 3x3 convolutions with stride 1 of channels-last volumes, by Winograd's F(4x4, 3x3).
+ *
+ * A tile of 4x4 outputs needs 6x6 inputs. Both are transformed such that each of the 36 places is
+ * a matrix product over the channels of its own: 36 products for 16 outputs, where the definition
+ * takes 144. Lavin and Gray (2015), arXiv:1509.09308; the gradient of the filters is Winograd's
+ * algorithm transposed. Tiles go through in chunks whose transforms a core's second cache holds;
+ * where the filters are larger than that, chunks are as large as it takes to read them seldom.
+ *
+ * The polynomials are interpolated at 0, +-5/8, +-3/2 and infinity, which loses half as much to
+ * rounding as the usual 0, +-1, +-2 and infinity; Alam et al. (2022), arXiv:2201.10369.
+ */
+#ifndef CONVOLENS_WINOGRAD_H
+#define CONVOLENS_WINOGRAD_H
+
+#include "product.h"
+
+#define PLACES 36
+#define SECOND_CACHE 196608 /* floats of the transforms of a chunk */
+#define LEAST_CHUNK 32      /* tiles; fewer would read the filters too often */
+#define LARGE_CHUNK 64      /* the same where the second cache does not hold the filters */
+
+struct winograd {
+    int64_t N, C, H, W, K, HO, WO, P; /* C and K are multiples of VL */
+    int64_t num_threads;
+    int64_t flip;              /* whether the filters are read from their last place to the first */
+    int64_t half;              /* whether products are taken in float16 */
+    int64_t weight_strides[4]; /* of axis K, of axis C, rows, columns */
+    const float *x, *weight, *bias; /* bias may be NULL */
+    float *out;
+    const float *grad_out;
+    float *grad_weight;
+    float *memory; /* as many floats as the pass says it needs */
+    float largest_weight;
+};
+
+/* How tiles are cut into chunks, and how a chunk's volumes lie: (36, channels / VL, chunk, VL) in
+ * floats, (36, channels / VL, chunk, VL / 2) in pairs of neighbouring channels, and
+ * (36, channels / VL, chunk / 2, VL) in pairs of neighbouring tiles. */
+struct tiles {
+    int64_t rows, columns, all, chunk, num_chunks;
+    int64_t in_vector, out_vector; /* from one vector of channels to the next; `out` are floats */
+    int64_t in, out; /* from one place to the next: not a power of two, so that the 36 places do
+                        not compete for the same lines of the first cache */
+    int64_t filter, sums; /* the same for transformed filters and their gradient */
+};
+
+INLINE struct tiles tiles_of(const struct winograd *s, int64_t chunk) {
+    struct tiles t = {.rows = (s->HO + 3) / 4, .columns = (s->WO + 3) / 4};
+    t.all = s->N * t.rows * t.columns;
+    t.sums = s->C * s->K + VL;
+    t.filter = s->half ? s->C * s->K / 2 + VL : t.sums;
+    if (!chunk) {
+        chunk = SECOND_CACHE / (PLACES * (s->C + s->K));
+        if (chunk < LEAST_CHUNK) chunk = LEAST_CHUNK;
+        if (PLACES * t.filter > SECOND_CACHE && chunk < LARGE_CHUNK) chunk = LARGE_CHUNK;
+        int64_t turns = (t.all + chunk * s->num_threads - 1) / (chunk * s->num_threads);
+        chunk = (t.all + turns * s->num_threads - 1) / (turns * s->num_threads);
+    }
+    t.chunk = (chunk + 7) / 8 * 8;
+    t.num_chunks = (t.all + t.chunk - 1) / t.chunk;
+    t.out_vector = (t.chunk + 1) * VL;
+    t.in_vector = s->half ? (t.chunk + 2) * VL / 2 : t.out_vector;
+    t.in = s->C / VL * t.in_vector + VL;
+    t.out = s->K / VL * t.out_vector + VL;
+    return t;
+}
+
+struct place {
+    int64_t n, y, x; /* of a tile's first output */
+};
+
+INLINE struct place place_of(const struct tiles *t, int64_t tile) {
+    int64_t within = tile % (t->rows * t->columns);
+    struct place p = {tile / (t->rows * t->columns), within / t->columns * 4,
+                      within % t->columns * 4};
+    return p;
+}
+
+/* --- the transforms of a row or column, written out --- */
+
+#define A 0.625f
+#define B 1.5f
+#define A2 (A * A)
+#define B2 (B * B)
+#define OF_A (1 / (2 * A2 * (A2 - B2)))
+#define OF_B (1 / (2 * B2 * (B2 - A2)))
+/* How many times the largest value a transform in both directions may be: the squares of the
+ * largest sums of absolute values in a row. */
+#define INPUT_GROWTH 27.9f
+#define FILTER_GROWTH 1.93f
+#define GRADIENT_GROWTH 66.1f
+/* Values are scaled such that no sum of 2 * CHAIN products can be more than float16 holds. */
+#define INPUT_MOST 4.0f
+#define BACKWARD_INPUT_MOST 1.0f
+
+INLINE void transform_input(const vf d[6], vf o[6]) {
+    vf a = d[4] - B2 * d[2], b = A * (d[3] - B2 * d[1]);
+    vf c = d[4] - A2 * d[2], e = B * (d[3] - A2 * d[1]);
+    o[0] = A2 * B2 * d[0] - (A2 + B2) * d[2] + d[4];
+    o[1] = a + b;
+    o[2] = a - b;
+    o[3] = c + e;
+    o[4] = c - e;
+    o[5] = A2 * B2 * d[1] - (A2 + B2) * d[3] + d[5];
+}
+
+INLINE void transform_output(const vf m[6], vf o[4]) {
+    vf a = m[1] + m[2], b = A * (m[1] - m[2]), c = m[3] + m[4], d = B * (m[3] - m[4]);
+    o[0] = m[0] + a + c;
+    o[1] = b + d;
+    o[2] = A2 * a + B2 * c;
+    o[3] = A2 * b + B2 * d + m[5];
+}
+
+/* The transpose of transform_output. */
+INLINE void transform_gradient(const vf g[4], vf o[6]) {
+    vf a = g[0] + A2 * g[2], b = A * (g[1] + A2 * g[3]);
+    vf c = g[0] + B2 * g[2], d = B * (g[1] + B2 * g[3]);
+    o[0] = g[0];
+    o[1] = a + b;
+    o[2] = a - b;
+    o[3] = c + d;
+    o[4] = c - d;
+    o[5] = g[3];
+}
+
+INLINE void transform_filter(const vf w[3], vf o[6]) {
+    vf a = OF_A * (w[0] + A2 * w[2]), b = OF_A * A * w[1];
+    vf c = OF_B * (w[0] + B2 * w[2]), d = OF_B * B * w[1];
+    o[0] = w[0] * (1 / (A2 * B2));
+    o[1] = a + b;
+    o[2] = a - b;
+    o[3] = c + d;
+    o[4] = c - d;
+    o[5] = w[2];
+}
+
+/* The transpose of transform_filter. */
+INLINE void transform_filter_back(const vf u[6], vf o[3]) {
+    vf a = OF_A * (u[1] + u[2]), b = OF_B * (u[3] + u[4]);
+    o[0] = u[0] * (1 / (A2 * B2)) + a + b;
+    o[1] = OF_A * A * (u[1] - u[2]) + OF_B * B * (u[3] - u[4]);
+    o[2] = A2 * a + B2 * b + u[5];
+}
+
+#undef A
+#undef B
+
+/* --- transformed volumes --- */
+
+/* What a transformed value becomes in memory. */
+enum kind { FLOATS, HALVES };
+
+INLINE void put(void *to, int64_t at, vf value, const enum kind kind) {
+    if (kind == FLOATS) store((float *)to + at, value);
+#if HALF
+    if (kind == HALVES) store_halves((half *)to + at, value);
+#endif
+}
+
+#if HALF
+/* Stores two transformed lines as pairs, to places `next` apart. */
+INLINE void interleave(const half lines[PLACES][2][VL], float *to, int64_t next) {
+    for (int64_t place = 0; place < PLACES; place++)
+        store_pairs(to + place * next, load_halves(lines[place][0]), load_halves(lines[place][1]));
+}
+#endif
+
+/* Transforms 6x6 pixels of a vector of channels, `scale` times as large, to places `next` apart. */
+INLINE void transform_window(const float *image, int64_t H, int64_t W, int64_t C, int64_t y0,
+                             int64_t x0, float scale, void *to, int64_t next,
+                             const int inside, const enum kind kind) {
+    vf half[6][6], line[6], whole[6];
+    UNROLL for (int x = 0; x < 6; x++) {
+        UNROLL for (int y = 0; y < 6; y++) {
+            const int64_t row = y0 + y, column = x0 + x;
+            line[y] = (vf){0};
+            if (inside || (row >= 0 && row < H && column >= 0 && column < W))
+                line[y] = load(image + (row * W + column) * C);
+            if (kind != FLOATS) line[y] *= scale;
+        }
+        transform_input(line, half[x]);
+    }
+    UNROLL for (int y = 0; y < 6; y++) {
+        UNROLL for (int x = 0; x < 6; x++) line[x] = half[x][y];
+        transform_input(line, whole);
+        UNROLL for (int x = 0; x < 6; x++) put(to, (y * 6 + x) * next, whole[x], kind);
+    }
+}
+
+INLINE void transform_inputs(const struct winograd *s, const struct tiles *t, int64_t tile,
+                             int64_t c, float scale, void *to, int64_t next,
+                             const enum kind kind) {
+    const struct place p = place_of(t, tile);
+    const int64_t y = p.y - s->P, x = p.x - s->P;
+    const float *image = s->x + p.n * s->H * s->W * s->C + c;
+    if (y >= 0 && x >= 0 && y + 6 <= s->H && x + 6 <= s->W)
+        transform_window(image, s->H, s->W, s->C, y, x, scale, to, next, 1, kind);
+    else
+        transform_window(image, s->H, s->W, s->C, y, x, scale, to, next, 0, kind);
+}
+
+#if HALF
+/* The largest |x| that the windows of these tiles hold. */
+INLINE float largest_input(const struct winograd *s, const struct tiles *t, int64_t first,
+                           int64_t count) {
+    vf largest = {0};
+    for (int64_t i = 0; i < count; i++) {
+        const struct place p = place_of(t, first + i);
+        /* The last two columns of a window are the first two of its neighbour's. */
+        const int alone = i + 1 == count || p.x + 4 >= s->WO;
+        const int64_t y0 = p.y > s->P ? p.y - s->P : 0, y1 = least(p.y - s->P + 6, s->H);
+        const int64_t x0 = p.x > s->P ? p.x - s->P : 0;
+        const int64_t x1 = least(p.x - s->P + (alone ? 6 : 4), s->W);
+        for (int64_t y = y0; y < y1; y++) {
+            const float *row = s->x + ((p.n * s->H + y) * s->W + x0) * s->C;
+            for (int64_t j = 0; j < (x1 - x0) * s->C; j += VL)
+                largest = larger(largest, load(row + j));
+        }
+    }
+    return largest_lane(largest);
+}
+#endif
+
+#endif

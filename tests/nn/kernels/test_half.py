@@ -1,0 +1,234 @@
+"""Products of float16: both kinds of convolution, on processors that have such arithmetic."""
+
+import ctypes
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from convolens.nn.kernels.build import has_half
+from convolens.nn.kernels.conv_half import conv_half, fits_conv_half
+from convolens.nn.kernels.rewrite import apply_kernels
+from convolens.nn.kernels.winograd import conv3x3
+
+LAST = torch.channels_last
+QUICK = settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+# Relative to the norm, in root mean square: bfloat16 factors would err by 2e-3.
+DIRECT, WINOGRAD = 1.5e-3, 1e-2
+
+
+@pytest.fixture(scope="session")
+def half_library(library: ctypes.CDLL) -> ctypes.CDLL:
+    if not has_half(library):
+        pytest.skip("this processor has no arithmetic of float16")
+    return library
+
+
+def volume(*shape: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator).contiguous(memory_format=LAST)
+
+
+def results(
+    kernel: Callable[..., Tensor],
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    stride: int = 1,
+    padding: tuple[int, int],
+    scale: float = 1.0,
+) -> list[tuple[Tensor, Tensor]]:
+    """Result and gradients of the kernel, each beside PyTorch's in float64."""
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        inputs = [t.detach().to(dtype).requires_grad_() for t in (x, weight, bias) if t is not None]
+        if dtype == torch.float32:
+            out = kernel(inputs[0], inputs[1], inputs[2] if bias is not None else None)
+        else:
+            out = F.conv2d(*inputs, stride=stride, padding=padding)
+        grad = scale * volume(*out.shape, seed=1).to(dtype)
+        found.append([out.detach(), *torch.autograd.grad(out, inputs, grad)])
+    return list(zip(*found, strict=True))
+
+
+def distance(mine: Tensor, expected: Tensor) -> float:
+    return float((mine.double() - expected).norm() / expected.norm().clamp(min=1e-300))
+
+
+@QUICK
+@given(
+    N=st.integers(1, 9),
+    channels=st.tuples(*[st.sampled_from([16, 32, 48, 64])] * 2),
+    sides=st.tuples(st.integers(1, 12), st.integers(1, 12)),
+    window=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    stride=st.integers(1, 4),
+    padding=st.tuples(st.integers(0, 4), st.integers(0, 4)),
+    last=st.booleans(),
+    with_bias=st.booleans(),
+)
+def test_any_convolution_is_near_the_definition(
+    half_library: ctypes.CDLL,
+    N: int,
+    channels: tuple[int, int],
+    sides: tuple[int, int],
+    window: tuple[int, int],
+    stride: int,
+    padding: tuple[int, int],
+    last: bool,
+    with_bias: bool,
+) -> None:
+    padding = (padding[0] % window[0], padding[1] % window[1])
+    if any(s + 2 * p < k for s, p, k in zip(sides, padding, window, strict=True)):
+        return
+    x, weight = volume(N, channels[0], *sides), volume(channels[1], channels[0], *window, seed=2)
+    weight = weight if last else weight.contiguous()
+    bias = torch.ones(channels[1]) if with_bias else None
+
+    def kernel(*inputs: Tensor) -> Tensor:
+        return conv_half(*inputs, half_library, stride=stride, padding=padding)
+
+    for mine, expected in results(kernel, x, weight, bias, stride=stride, padding=padding):
+        assert distance(mine, expected) < DIRECT
+
+
+@QUICK
+@given(
+    N=st.integers(1, 9),
+    channels=st.tuples(*[st.sampled_from([16, 32, 48, 80, 160])] * 2),
+    sides=st.tuples(st.integers(3, 14), st.integers(3, 14)),
+    padding=st.integers(0, 2),
+    last=st.booleans(),
+)
+def test_winograd_is_near_the_definition(
+    half_library: ctypes.CDLL,
+    N: int,
+    channels: tuple[int, int],
+    sides: tuple[int, int],
+    padding: int,
+    last: bool,
+) -> None:
+    x, weight = volume(N, channels[0], *sides), volume(channels[1], channels[0], 3, 3, seed=2)
+    weight = weight if last else weight.contiguous()
+
+    def kernel(*inputs: Tensor) -> Tensor:
+        return conv3x3(*inputs, half_library, padding=padding, half=True)
+
+    for mine, expected in results(kernel, x, weight, None, padding=(padding, padding)):
+        assert distance(mine, expected) < WINOGRAD
+
+
+KERNELS = {
+    "winograd": lambda library: lambda *a: conv3x3(*a, library, padding=1, half=True),
+    "any": lambda library: lambda *a: conv_half(*a, library, padding=(1, 1)),
+}
+
+
+@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize(("batch", "side", "C", "K"), [(5, 7, 128, 96), (60, 11, 80, 208)])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_large_volumes_on_threads(
+    half_library: ctypes.CDLL, name: str, batch: int, side: int, C: int, K: int, threads: int
+) -> None:
+    x, weight = volume(batch, C, side, side + 1), volume(K, C, 3, 3, seed=2)
+    torch.set_num_threads(threads)
+    try:
+        twice = [
+            results(KERNELS[name](half_library), x, weight, None, padding=(1, 1)) for _ in range(2)
+        ]
+    finally:
+        torch.set_num_threads(1)
+    for (mine, expected), (again, _) in zip(*twice, strict=True):
+        assert distance(mine, expected) < WINOGRAD
+        assert torch.equal(mine, again)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("size", [1e-25, 1e-6, 1e4, 1e12])
+def test_factors_of_any_size_keep_their_digits(
+    half_library: ctypes.CDLL, name: str, size: float
+) -> None:
+    x, weight = size * volume(4, 64, 9, 9), volume(32, 64, 3, 3, seed=2) / size**0.5
+    for mine, expected in results(
+        KERNELS[name](half_library), x, weight, None, padding=(1, 1), scale=size**0.5
+    ):
+        assert distance(mine, expected) < WINOGRAD
+
+
+@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("value", [0.0, 1.0, 0.999999, -0.5])
+def test_no_sum_overflows(half_library: ctypes.CDLL, name: str, value: float) -> None:
+    """All factors as large as the largest, with signs that make the transforms large.
+
+    Equal summands err all to the same side, several times what random ones do.
+    """
+    for stripes in (torch.ones(6), torch.tensor([1.0, 1, -1, -1, 1, 1])):
+        sign = stripes[:, None] * stripes[None, :]
+        x = (value * sign.repeat(2, 2)).expand(9, 128, 12, 12).contiguous(memory_format=LAST)
+        weight = torch.full((32, 128, 3, 3), value).contiguous(memory_format=LAST)
+        for mine, expected in results(
+            KERNELS[name](half_library), x, weight, None, padding=(1, 1), scale=1e-3
+        ):
+            assert mine.isfinite().all()
+            assert distance(mine, expected) < 5 * WINOGRAD
+
+
+@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_what_is_not_finite_shows(half_library: ctypes.CDLL, name: str, value: float) -> None:
+    x, weight = volume(2, 64, 12, 12), volume(32, 64, 3, 3, seed=2)
+    x[0, 3, 5, 5] = value
+    out = KERNELS[name](half_library)(x, weight, None)
+    assert not out[0, :, 5, 5].isfinite().any()
+    assert out[1].isfinite().all()
+    weight[1, 2, 0, 0] = value
+    assert not KERNELS[name](half_library)(volume(2, 64, 12, 12), weight, None).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("conv", "shape", "reason"),
+    [
+        ({"groups": 2}, (9, 64, 32, 32), "neither dilation nor groups"),
+        ({"dilation": 2}, (9, 64, 32, 32), "neither dilation nor groups"),
+        ({"stride": (1, 2)}, (9, 64, 32, 32), "the same stride in both directions"),
+        ({"padding": "same"}, (9, 64, 32, 32), "must be a number of zeros"),
+        ({"padding": 3}, (9, 64, 32, 32), "padding must be less than its window"),
+        ({"in_channels": 68}, (9, 68, 32, 32), "the numbers of channels must be multiples of "),
+        ({"in_channels": 32}, (9, 32, 32, 32), "at least 64 channels on both sides"),
+        ({"kernel_size": 1}, (9, 64, 32, 32), "at least 96 products for each number"),
+        ({"dtype": torch.float64}, (9, 64, 32, 32), "must be float32 on the CPU"),
+        ({}, (9, 64, 2, 32), "at least one whole window"),
+        ({}, (1, 64, 9, 9), "at least 64 windows"),
+        ({}, (1, 48, 32, 32), "must have 64 channels"),
+    ],
+)
+def test_says_why_it_does_not_fit(
+    library: ctypes.CDLL, conv: dict, shape: tuple[int, ...], reason: str
+) -> None:
+    layer = nn.Conv2d(**{"in_channels": 64, "out_channels": 64, "kernel_size": 3, **conv})
+    said = fits_conv_half(layer, shape, library)
+    assert said is not None
+    assert reason in said
+    assert fits_conv_half(nn.Conv2d(64, 64, 3), (1, 64, 32, 32), library) is None
+
+
+def test_a_network_takes_them_where_it_is_told_to(half_library: ctypes.CDLL) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 128, 3, stride=2, padding=1)
+    ).to(memory_format=LAST)  # type: ignore[call-overload]
+    x = volume(8, 64, 16, 16)
+    stock = net(x).detach().double()
+    seen = {}
+    for half in (False, True):
+        rewrite = apply_kernels(net, half_library, half=half)
+        seen[half] = distance(net(x).detach(), stock)
+        assert net(x).dtype == torch.float32
+        rewrite.undo()
+    assert seen[False] < 1e-5 < 1e-4 < seen[True] < WINOGRAD
