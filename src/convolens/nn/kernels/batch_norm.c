@@ -14,6 +14,7 @@ struct batch_norm {
     double eps;
     const float *x, *residual, *weight, *bias;
     float *out, *mean, *inv_std, *var;
+    uint8_t *mask; /* (M, mask_row): where ReLU let the value through; NULL without ReLU */
     const float *grad_out;
     float *grad_x, *grad_residual, *grad_weight, *grad_bias;
     float *factors;  /* (3, C): what the last pass multiplies and adds */
@@ -29,6 +30,11 @@ INLINE struct rows rows_of(const struct batch_norm *s, int64_t part) {
     r.count = first_of_part(part + 1, s->num_parts, s->M) - r.first;
     return r;
 }
+
+/* Bytes of a row's mask. */
+INLINE int64_t mask_row(int64_t C) { return (C + VL - 1) / VL * MASK_BYTES; }
+
+int64_t convolens_batch_norm_mask_row(int64_t C) { return mask_row(C); }
 
 INLINE void add_lanes(double *to, vf sum, int64_t count) {
     for (int64_t lane = 0; lane < least(VL, count); lane++) to[lane] += (double)sum[lane];
@@ -110,7 +116,11 @@ INLINE void normalise(const struct batch_norm *s, int64_t first, int64_t rows, i
         int64_t at = (first + r) * s->C + c;
         vf value = load_part(s->x + at, left) * scale + shift;
         if (add) value += load_part(s->residual + at, left);
-        if (relu) value = (vf)(~(value <= 0.0f) & (vi)value);
+        if (relu) {
+            const vi through = ~(value <= 0.0f);
+            store_mask(s->mask + (first + r) * mask_row(s->C) + c / VL * MASK_BYTES, through);
+            value = (vf)(through & (vi)value);
+        }
         if (past)
             store_past(s->out + at, value, 1);
         else
@@ -143,9 +153,12 @@ void convolens_batch_norm_forward(struct batch_norm *s) {
     run_parts(normalise_part, s, s->num_parts, s->num_threads);
 }
 
-INLINE vf gradient_at(const struct batch_norm *s, int64_t at, int64_t left, const int relu) {
-    vf grad = load_part(s->grad_out + at, left);
-    return relu ? (vf)(~(load_part(s->out + at, left) <= 0.0f) & (vi)grad) : grad;
+/* The gradient of a vector of channels of a row, as ReLU lets it through. */
+INLINE vf gradient_at(const struct batch_norm *s, int64_t row, int64_t c, int64_t left,
+                      const int relu) {
+    vf grad = load_part(s->grad_out + row * s->C + c, left);
+    if (!relu) return grad;
+    return (vf)(load_mask(s->mask + row * mask_row(s->C) + c / VL * MASK_BYTES) & (vi)grad);
 }
 
 /* Sums of the gradient, and of the gradient times the normalised value. */
@@ -155,16 +168,15 @@ INLINE void sums_of(const struct batch_norm *s, int64_t first, int64_t rows, int
     int64_t r = 0;
     for (; r + 4 <= rows; r += 4)
         UNROLL for (int i = 0; i < 4; i++) {
-            int64_t at = (first + r + i) * s->C + c;
-            vf grad = gradient_at(s, at, left, relu);
+            const int64_t row = first + r + i;
+            vf grad = gradient_at(s, row, c, left, relu);
             sum[i] += grad;
-            product[i] += grad * (load_part(s->x + at, left) - mean);
+            product[i] += grad * (load_part(s->x + row * s->C + c, left) - mean);
         }
     for (; r < rows; r++) {
-        int64_t at = (first + r) * s->C + c;
-        vf grad = gradient_at(s, at, left, relu);
+        vf grad = gradient_at(s, first + r, c, left, relu);
         sum[0] += grad;
-        product[0] += grad * (load_part(s->x + at, left) - mean);
+        product[0] += grad * (load_part(s->x + (first + r) * s->C + c, left) - mean);
     }
     add_lanes(sums, (sum[0] + sum[1]) + (sum[2] + sum[3]), left);
     add_lanes(sums + s->C, (product[0] + product[1]) + (product[2] + product[3]), left);
@@ -212,7 +224,7 @@ INLINE void differentiate(const struct batch_norm *s, int64_t first, int64_t row
     vf shift = load_part(s->factors + 2 * s->C + c, left), mean = load_part(s->mean + c, left);
     for (int64_t r = 0; r < rows; r++) {
         int64_t at = (first + r) * s->C + c;
-        vf grad = gradient_at(s, at, left, relu);
+        vf grad = gradient_at(s, first + r, c, left, relu);
         vf value = grad * scale + ((load_part(s->x + at, left) - mean) * slope + shift);
         if (past) {
             if (add) store_past(s->grad_residual + at, grad, 1);

@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from convolens.nn.kernels.memory import num_parts, pointer
 
 _POINTERS = (
-    *("x", "residual", "weight", "bias", "out", "mean", "inv_std", "var"),
+    *("x", "residual", "weight", "bias", "out", "mean", "inv_std", "var", "mask"),
     *("grad_out", "grad_x", "grad_residual", "grad_weight", "grad_bias", "factors", "partial"),
 )
 
@@ -110,8 +110,11 @@ class _BatchNorm(torch.autograd.Function):
         job, _memory = _job(x, eps, relu)
         job.residual, job.weight, job.bias = map(pointer, (residual, weight, bias))
         job.out, job.mean, job.inv_std, job.var = map(pointer, (out, mean, inv_std, var))
+        # Reading which values were let through costs less than reading the values again.
+        mask = torch.empty(_mask_bytes(job, library), dtype=torch.uint8) if relu else None
+        job.mask = pointer(mask)
         library.convolens_batch_norm_forward(ctypes.byref(job))
-        ctx.save_for_backward(x, weight, mean, inv_std, out if relu else None)
+        ctx.save_for_backward(x, weight, mean, inv_std, mask)
         ctx.rest = library, relu
         ctx.mark_non_differentiable(mean, var)
         return out, mean, var
@@ -119,7 +122,7 @@ class _BatchNorm(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_out: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, mean, inv_std, out = ctx.saved_tensors
+        x, weight, mean, inv_std, mask = ctx.saved_tensors
         library, relu = ctx.rest
         grad_out = grad_out.contiguous(memory_format=torch.channels_last)
         grad_x = torch.empty_like(x)
@@ -129,7 +132,7 @@ class _BatchNorm(torch.autograd.Function):
         learns = weight is not None
         grad_weight, grad_bias = (torch.empty(x.shape[1]) if learns else None for _ in range(2))
         job, _memory = _job(x, 0.0, relu)
-        job.weight, job.mean, job.inv_std, job.out = map(pointer, (weight, mean, inv_std, out))
+        job.weight, job.mean, job.inv_std, job.mask = map(pointer, (weight, mean, inv_std, mask))
         job.grad_out, job.grad_x, job.grad_residual = map(
             pointer, (grad_out, grad_x, grad_residual)
         )
@@ -138,6 +141,12 @@ class _BatchNorm(torch.autograd.Function):
         if adds and not needs_mask:
             grad_residual = grad_out
         return grad_x, grad_weight, grad_bias, grad_residual, None, None, None
+
+
+def _mask_bytes(job: _Job, library: ctypes.CDLL) -> int:
+    row = library.convolens_batch_norm_mask_row
+    row.argtypes, row.restype = [ctypes.c_int64], ctypes.c_int64
+    return int(job.M * row(job.C))
 
 
 def _job(x: Tensor, eps: float, relu: bool) -> tuple[_Job, Tensor]:

@@ -10,6 +10,7 @@
 #include "simd.h"
 
 #define BLOCK (2 * VL)
+#define AHEAD 32 /* lines of the second factor that are asked for before they are needed */
 #define CHAIN 32 /* pairs whose products are added in float16 */
 #define ROWS (MANY_REGISTERS ? 8 : 4)
 
@@ -36,7 +37,10 @@ INLINE void product(struct factors f, const int rows, const int vectors, const i
         const float *a = f.a, *b = f.b;
         for (int64_t n = 0; n < f.count; n++, a += f.a_next, b += f.b_next) {
             vf line[2];
-            UNROLL for (int v = 0; v < vectors; v++) line[v] = load(b + v * f.b_vector);
+            UNROLL for (int v = 0; v < vectors; v++) {
+                line[v] = load(b + v * f.b_vector);
+                __builtin_prefetch(b + v * f.b_vector + AHEAD * f.b_next);
+            }
             UNROLL for (int i = 0; i < rows; i++)
                 UNROLL for (int v = 0; v < vectors; v++) sum[i][v] += line[v] * a[i * f.a_row];
         }
@@ -56,7 +60,10 @@ INLINE void product_of_pairs(struct factors f, const int rows, const int vectors
         const float *a = f.a, *b = f.b;
         for (int64_t n = 0; n < f.count; n++, a += f.a_next, b += f.b_next) {
             vh line[2];
-            UNROLL for (int v = 0; v < vectors; v++) line[v] = load_pairs(b + v * f.b_vector);
+            UNROLL for (int v = 0; v < vectors; v++) {
+                line[v] = load_pairs(b + v * f.b_vector);
+                __builtin_prefetch(b + v * f.b_vector + AHEAD * f.b_next);
+            }
             UNROLL for (int i = 0; i < rows; i++) {
                 const vh each = same_pair(a + i * f.a_row);
                 UNROLL for (int v = 0; v < vectors; v++) sum[i][v] += line[v] * each;

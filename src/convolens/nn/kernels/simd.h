@@ -97,6 +97,24 @@ INLINE void store_bytes(uint8_t *p, vi numbers, int64_t count) {
         memcpy(p, &value, (size_t)count);
 }
 
+/* The signs of lanes, in as few bytes as the processor can pack and unpack at once. */
+#if defined(__AVX512DQ__)
+#define MASK_BYTES 2
+INLINE void store_mask(uint8_t *p, vi mask) {
+    const uint16_t bits = _mm512_movepi32_mask((__m512i)mask);
+    memcpy(p, &bits, sizeof(bits));
+}
+INLINE vi load_mask(const uint8_t *p) {
+    uint16_t bits;
+    memcpy(&bits, p, sizeof(bits));
+    return (vi)_mm512_movm_epi32(bits);
+}
+#else
+#define MASK_BYTES VL
+INLINE void store_mask(uint8_t *p, vi mask) { store_bytes(p, mask, VL); }
+INLINE vi load_mask(const uint8_t *p) { return load_bytes(p, VL) != 0; }
+#endif
+
 typedef float v4 __attribute__((vector_size(16)));
 typedef float v4_anywhere __attribute__((vector_size(16), aligned(4), may_alias));
 #if defined(__clang__)
