@@ -15,7 +15,7 @@ from convolens.nn.kernels.memory import largest, pair, pointer
 # windows out costs more than it saves: measured.
 LEAST_WINDOWS = 64
 LEAST_CHANNELS = 64
-LEAST_PRODUCTS = 96
+LEAST_PRODUCTS = 80
 MOST_NUMBERS = 65536  # of a window, which lies on the stack
 
 _VOLUME = ("N", "H", "W", "C")
@@ -89,7 +89,8 @@ def fits_conv_half(conv: nn.Conv2d, x_shape: tuple[int, ...], library: ctypes.CD
         return f"the numbers of channels must be multiples of {lanes}"
     if min(conv.in_channels, conv.out_channels) < LEAST_CHANNELS:
         return f"there must be at least {LEAST_CHANNELS} channels on both sides"
-    numbers = conv.stride[0] ** 2 * conv.in_channels + conv.out_channels
+    rows, columns = (min(conv.stride[0], side) for side in pair(conv.kernel_size))
+    numbers = rows * columns * conv.in_channels + conv.out_channels  # of an output's own inputs
     if conv.weight.numel() < LEAST_PRODUCTS * numbers:
         return f"there must be at least {LEAST_PRODUCTS} products for each number"
     if conv.weight[0].numel() > MOST_NUMBERS:

@@ -177,9 +177,10 @@ INLINE half_line load_halves(const half *p) { return *(const half_line_anywhere 
 
 /* The first number of pairs from `low`, the second from `high`. */
 INLINE void store_pairs(float *p, half_line low, half_line high) {
-    words a = (words)_mm512_cvtepu16_epi32((__m256i)low);
-    words b = (words)_mm512_cvtepu16_epi32((__m256i)high);
-    *(vh_anywhere *)p = (vh)(a | b << 16);
+    const __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512((__m256i)low), (__m256i)high, 1);
+    const __m512i turn = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8,
+                                          23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    *(vh_anywhere *)p = (vh)_mm512_permutexvar_epi16(turn, both);
 }
 
 INLINE vf sum_of_pairs(vh pairs) {
