@@ -94,6 +94,53 @@ def test_a_loss_that_chooses_is_compared_by_the_outputs(batch: tuple) -> None:
     assert reference.accepted
 
 
+class Noisy(Plan):
+    """A plan that adds noise to the gradient of the one layer: as much of it as it has threads."""
+
+    def place(self, model: nn.Module) -> nn.Module:
+        generator = torch.Generator().manual_seed(0)
+
+        def disturb(gradient: torch.Tensor) -> torch.Tensor:
+            noise = torch.randn(gradient.shape, generator=generator)
+            return gradient + noise * (gradient.norm() / noise.norm() * self.threads / 100)
+
+        next(model.parameters()).register_hook(disturb)
+        return model
+
+
+def test_half_precision_may_move_the_gradient_by_a_part_of_chance(batch: tuple) -> None:
+    """Two batches of 32 random pictures have gradients that differ by more than their size."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    accepted = {}
+    for percent in (4, 20, 35, 80):
+        for precision in ("float32", "float16"):
+            noisy = Noisy(
+                device="cpu",
+                precision=precision,
+                channels_last=True,
+                kernels=True,
+                threads=percent,
+            )
+            trial = choose(batch, [REFERENCE, noisy], net=net).trials[1]
+            assert trial.gradient_error == pytest.approx(percent / 100, rel=0.1)
+            accepted[precision, percent] = trial.accepted
+    assert [accepted["float32", percent] for percent in (4, 20, 35, 80)] == [False] * 4
+    assert [accepted["float16", percent] for percent in (4, 20, 35, 80)] == [True] * 3 + [False]
+
+
+def test_what_is_refused_is_timed_once(batch: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = Other(device="cpu", precision="float32", channels_last=True)
+    passes: list[Plan] = []
+    counted = trials.Runner._pass
+    monkeypatch.setattr(
+        trials.Runner, "_pass", lambda self: (passes.append(self.plan), counted(self))[1]
+    )
+    choice = choose(batch, [REFERENCE, LAST, wrong])
+    assert passes.count(wrong) == 2  # its errors, its time
+    assert passes.count(LAST) > 2
+    assert 0 < choice.trials[2].seconds < float("inf")
+
+
 class Counting(nn.Module):
     """Gives a part of a batch a little more than the whole, as nothing should."""
 
@@ -201,6 +248,15 @@ def test_a_gpu_from_before_bfloat16_gets_float16(monkeypatch: pytest.MonkeyPatch
         precisions.append({plan.precision for plan in candidates("cuda", kernels=False)})
     assert precisions == [{"float32", "bfloat16"}, {"float32", "float16"}]
     assert {plan.precision for plan in candidates("cpu", kernels=False)} == {"float32"}
+
+
+def test_kernels_of_float16_are_tried_where_the_processor_has_it() -> None:
+    tried = candidates("cpu", kernels=True, half=True)
+    assert [plan.precision for plan in tried if plan.kernels] == ["float32", "float16"]
+    assert not any(plan.scales_loss for plan in tried)  # they scale their factors themselves
+    assert not any(plan.precision == "float16" for plan in candidates("cpu", kernels=True))
+    alone = candidates("cpu", kernels=True, precision="float32", half=True)
+    assert {plan.precision for plan in alone} == {"float32"}
 
 
 def test_a_wanted_precision_is_taken_even_where_it_is_slower(batch: tuple) -> None:

@@ -32,7 +32,7 @@ class Runner:
     ) -> None:
         self.plan = plan
         self.failure: str | None = None
-        self.is_too_large = False
+        self.is_too_large = self.is_released = False
         self.seconds = float("inf")
         self.loss = float("nan")
         self.gradient = torch.zeros(0)
@@ -47,9 +47,10 @@ class Runner:
                 self._pass()
                 gradients = [p.grad for p in self._model.parameters() if p.grad is not None]
                 flat = torch.cat([g.detach().float().cpu().flatten() for g in gradients])
-                self.gradient = flat / self._scale
+                self.gradient = flat.div_(self._scale)
                 if self.gradient.isfinite().all():
                     break
+            self._forget()
         except RuntimeError as error:  # an operation that lacks this layout or precision
             self.failure = str(error).splitlines()[0]
             self.is_too_large = isinstance(error, torch.OutOfMemoryError)
@@ -69,11 +70,16 @@ class Runner:
                 total += loss.detach()
         self.loss = float(total)
 
+    def _forget(self) -> None:
+        """Frees the gradients, for which a large network has no room while others take turns."""
+        self._model.zero_grad(set_to_none=True)
+
     def run(self) -> None:
-        if self.failure is None:
+        if self.failure is None and not self.is_released:
             began = time.perf_counter()
             self._pass()
             self.seconds = min(self.seconds, time.perf_counter() - began)
+            self._forget()
 
     def compare(self, reference: "Runner") -> None:
         """Measures how far loss and gradient are from the reference's."""
@@ -111,8 +117,9 @@ class Runner:
         return agrees or self.outputs_agree or self.is_within_chance
 
     def release(self) -> None:
-        """Frees the memory of a candidate that takes no further turn."""
+        """Frees the memory of a candidate, which takes no further turn."""
         self._model = nn.Module()
+        self.is_released = True
 
     def trial(self) -> Trial:
         return Trial(
