@@ -255,6 +255,8 @@ def test_kernels_of_float16_are_tried_where_the_processor_has_it() -> None:
     assert [plan.precision for plan in tried if plan.kernels] == ["float32", "float16"]
     assert not any(plan.scales_loss for plan in tried)  # they scale their factors themselves
     assert not any(plan.precision == "float16" for plan in candidates("cpu", kernels=True))
+    asked = candidates("cpu", kernels=True, precision="float16", half=True)
+    assert [plan.kernels for plan in asked] == [False, True]  # PyTorch's own takes far too long
     alone = candidates("cpu", kernels=True, precision="float32", half=True)
     assert {plan.precision for plan in alone} == {"float32"}
 

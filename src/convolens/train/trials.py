@@ -64,10 +64,12 @@ def candidates(
         plans.append(last)
         if kernels:
             plans.append(replace(last, kernels=True))
+    low: list[Precision] = []
     if half and precision in ("auto", "float16"):
         plans.append(replace(last, kernels=True, precision="float16"))
-    low: list[Precision] = []
-    if precision == "auto" and has_fast_bfloat16(device):
+    if half and precision == "float16":
+        pass  # PyTorch's own takes a hundred times as long
+    elif precision == "auto" and has_fast_bfloat16(device):
         low = ["bfloat16"]
     elif precision == "auto" and device == "cuda":  # a GPU from before bfloat16
         low = ["float16"]
