@@ -13,10 +13,11 @@ from convolens.models import simple_convnet, small_convnet
 from convolens.train import trials
 from convolens.train.choice import Choice, Trial, to_json
 from convolens.train.config import PlanConfig
-from convolens.train.plan import Plan
+from convolens.train.plan import Plan, Precision
 from convolens.train.trials import candidates, choose_by_trial, refinements
 
 REFERENCE, LAST = candidates("cpu", kernels=False)[:2]
+HALF: tuple[Precision, ...] = ("float32", "float16")
 
 
 @pytest.fixture
@@ -126,6 +127,14 @@ def test_half_precision_may_move_the_gradient_by_a_part_of_chance(batch: tuple) 
             accepted[precision, percent] = trial.accepted
     assert [accepted["float32", percent] for percent in (4, 20, 35, 80)] == [False] * 4
     assert [accepted["float16", percent] for percent in (4, 20, 35, 80)] == [True] * 3 + [False]
+
+
+def test_kernels_of_float16_that_find_nothing_to_multiply_are_left_out(batch: tuple) -> None:
+    same = [Plan(device="cpu", precision=p, channels_last=True, kernels=True) for p in HALF]
+    found = choose(batch, [REFERENCE, LAST, *same], net=simple_convnet())
+    assert found.trials[3].failure == "nothing in this network is multiplied in float16"
+    assert not found.trials[3].accepted
+    assert found.plan.precision == "float32"
 
 
 def test_what_is_refused_is_timed_once(batch: tuple, monkeypatch: pytest.MonkeyPatch) -> None:

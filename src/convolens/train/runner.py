@@ -116,6 +116,10 @@ class Runner:
         agrees = self.loss_error <= most_loss and self.gradient_error <= most_gradient
         return agrees or self.outputs_agree or self.is_within_chance
 
+    def refuse(self, why: str) -> None:
+        """Takes a candidate out, for a reason of its own."""
+        self.failure, self.loss_error = why, float("inf")
+
     def release(self) -> None:
         """Frees the memory of a candidate, which takes no further turn."""
         self._model = nn.Module()

@@ -232,6 +232,8 @@ class _Tried:
             if plan not in self._runners:
                 self._runners[plan] = self._runner(plan, len(self._inputs))
                 self._runners[plan].compare(self._reference)
+                if self._is_no_other(self._runners[plan]):
+                    self._runners[plan].refuse("nothing in this network is multiplied in float16")
                 self._compare_chance(self._runners[plan])
                 self._compare_outputs(self._runners[plan])
         for round_number in range(MAX_ROUNDS):
@@ -241,6 +243,16 @@ class _Tried:
                     self._runners[plan].release()
             if round_number and time.perf_counter() > until:
                 break
+
+    def _is_no_other(self, runner: Runner) -> bool:
+        """Whether kernels of float16 gave just what those of float32 gave."""
+        twin = self._runners.get(replace(runner.plan, precision="float32"))
+        return (
+            twin is not None
+            and twin is not runner
+            and runner.plan.kernels
+            and (runner.loss, runner.gradient_error) == (twin.loss, twin.gradient_error)
+        )
 
     def _compare_outputs(self, runner: Runner) -> None:
         """Where loss or gradient differ: whether the outputs agree, and their gradient."""
