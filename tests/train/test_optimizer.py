@@ -288,3 +288,35 @@ for name in DEFAULTS:
 sys.exit("torch._dynamo" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["momentum", "nesterov", "adam", "adamw", "adagrad"])
+def test_channels_last_filters_are_not_copied_and_learn_the_same(name: str) -> None:
+    """Fused kernels copy what is not contiguous, so they are shown filters as they lie."""
+    found = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv2d(8, 16, 3), nn.Conv2d(16, 4, 1), nn.Conv2d(4, 4, (1, 3)))
+        net.to(memory_format=layout)  # type: ignore[call-overload]
+        optimizer = make_optimizer(net, OptimizerConfig(name=name, lr=0.01, weight_decay=0.01))
+        generator = torch.Generator().manual_seed(1)
+        for _ in range(3):
+            for p in net.parameters():
+                gradient = torch.randn(p.shape, generator=generator)
+                p.grad = torch.empty_like(p).copy_(gradient)
+            given = [(p.data_ptr(), p.shape, p.grad) for p in net.parameters()]
+            with torch.profiler.profile() as seen:
+                optimizer.step()
+            assert "aten::contiguous" not in {event.name for event in seen.events()}
+            assert given == [(p.data_ptr(), p.shape, p.grad) for p in net.parameters()]
+        state = [
+            value
+            for p in net.parameters()
+            for value in optimizer.state[p].values()
+            if isinstance(value, torch.Tensor)
+        ]
+        assert all(
+            value.ndim == 0 or value.shape in {p.shape for p in net.parameters()} for value in state
+        )
+        found.append([*(p.detach() for p in net.parameters()), *state])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))

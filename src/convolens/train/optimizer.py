@@ -1,6 +1,7 @@
 """Optimizers: how the weights follow the gradient."""
 
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast, get_args
 
@@ -273,10 +274,60 @@ def _light(kind: type[Optimizer]) -> type[Optimizer]:
         name: inspect.unwrap(getattr(kind, name))
         for name in ("add_param_group", "zero_grad", "state_dict")
     }
-    body["step"] = torch.no_grad()(inspect.unwrap(kind.step))
+    body["step"] = _as_they_lie(inspect.unwrap(kind.step))
     body["load_state_dict"] = _load_state_dict
     body["__module__"] = kind.__module__
     return cast("type[Optimizer]", type(kind.__name__.lstrip("_"), (kind,), body))
+
+
+def _as_they_lie(step: Callable[..., Any]) -> Callable[..., Any]:
+    """The step, with channels-last filters shown to it in the order in which they lie in memory.
+
+    torch's fused kernels for CPUs copy gradients that are not contiguous before they use them.
+    """
+
+    @torch.no_grad()
+    def stepped(self: Optimizer, closure: Callable[[], Any] | None = None) -> Any:
+        if closure is not None:  # it computes gradients in between
+            return step(self, closure)
+        turned = [
+            p for g in self.param_groups if g.get("fused") for p in g["params"] if _lies_last(p)
+        ]
+        kept = [(p, p.data, p.grad) for p in turned]
+        for p in turned:
+            _show(self, p, p.data.permute(0, 2, 3, 1), p.grad, (0, 2, 3, 1))
+        try:
+            return step(self)
+        finally:
+            for p, data, grad in kept:
+                _show(self, p, data, None, (0, 3, 1, 2))
+                p.grad = grad
+
+    return stepped
+
+
+def _lies_last(p: Tensor) -> bool:
+    return (
+        p.device.type == "cpu"
+        and p.ndim == 4
+        and not p.is_contiguous()
+        and p.grad is not None
+        and p.stride() == p.grad.stride()
+        and p.is_contiguous(memory_format=torch.channels_last)
+    )
+
+
+def _show(
+    optimizer: Optimizer, p: Tensor, data: Tensor, grad: Tensor | None, order: tuple[int, ...]
+) -> None:
+    """Gives a parameter this data, and gradient and state in this order of axes."""
+    state = optimizer.state.get(p, {})
+    for name, value in state.items():
+        if isinstance(value, Tensor) and value.shape == p.shape:
+            state[name] = value.permute(order)
+    p.grad = None
+    p.data = data
+    p.grad = None if grad is None else grad.permute(order)
 
 
 def _load_state_dict(self: Optimizer, state_dict: dict[str, Any]) -> None:
