@@ -63,8 +63,7 @@ class Plan:
             keep_freed_memory()
         if self.kernels and self.device == "cpu" and why_no_kernels() is None:
             library = load_library(_kernel_folder())
-            half = self.precision == "float16" and has_half(library)
-            apply_kernels(model, library, half=half)
+            apply_kernels(model, library, half=self.precision == "float16")
         if self.compiled:
             model.compile()
         return model

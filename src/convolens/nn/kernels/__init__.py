@@ -2,7 +2,8 @@
 
 from convolens.nn.kernels.allocator import keep_freed_memory
 from convolens.nn.kernels.batch_norm import batch_norm, fits_batch_norm
-from convolens.nn.kernels.build import load_library, why_unavailable
+from convolens.nn.kernels.build import has_half, load_library, why_unavailable
+from convolens.nn.kernels.conv_half import conv_half, fits_conv_half
 from convolens.nn.kernels.conv_pool import conv_pool, fits_conv_pool
 from convolens.nn.kernels.max_pool import fits_max_pool, max_pool
 from convolens.nn.kernels.rewrite import Rewrite, apply_kernels
@@ -13,11 +14,14 @@ __all__ = [
     "apply_kernels",
     "batch_norm",
     "conv3x3",
+    "conv_half",
     "conv_pool",
     "fits_batch_norm",
     "fits_conv3x3",
+    "fits_conv_half",
     "fits_conv_pool",
     "fits_max_pool",
+    "has_half",
     "keep_freed_memory",
     "load_library",
     "max_pool",

@@ -65,7 +65,7 @@ static void load_part_of_batch(void *data, int64_t part, int64_t thread) {
     const float grad_scale = scale_to(largest_gradient(s, first, count), FACTOR_MOST);
     float *windows = l->windows + part * l->vectors * CHAIN * VL;
     float *grads = l->grads + part * l->filters * CHAIN * VL;
-    half lines[2][l->vectors * VL];
+    float16 lines[2][l->vectors * VL];
     memset(lines, 0, sizeof(lines));
     for (int64_t i = 0; i < count; i += 2, windows += VL, grads += VL) {
         const int alone = i + 1 == count;
@@ -80,7 +80,7 @@ static void load_part_of_batch(void *data, int64_t part, int64_t thread) {
         const float *one = s->grad_out + out_of(s, first + i);
         const float *other = alone ? one : s->grad_out + out_of(s, first + i + 1);
         for (int64_t v = 0; v < l->filters; v++) {
-            half both[2][VL];
+            float16 both[2][VL];
             store_halves(both[0], load(one + v * VL) * grad_scale);
             store_halves(both[1], alone ? (vf){0} : load(other + v * VL) * grad_scale);
             store_pairs(grads + v * CHAIN * VL, load_halves(both[0]), load_halves(both[1]));

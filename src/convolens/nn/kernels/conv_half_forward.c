@@ -2,14 +2,14 @@
 #include "conv_half.h"
 
 #if HALF
-#define SECOND_CACHE 196608 /* floats of the windows of a chunk */
-#define LEAST_CHUNK 64      /* windows */
+#define LEAST_CHUNK 64 /* windows */
 #define MOST_CHUNK 256
 
 static int64_t chunk_of(const struct conv_half *s) {
     int64_t chunk = SECOND_CACHE / pairs_of(s);
     chunk = chunk < LEAST_CHUNK ? LEAST_CHUNK : least(chunk, MOST_CHUNK);
-    const int64_t all = windows_of(s), turns = (all + chunk * s->num_threads - 1) / (chunk * s->num_threads);
+    const int64_t all = windows_of(s), round = chunk * s->num_threads;
+    const int64_t turns = (all + round - 1) / round;
     chunk = (all + turns * s->num_threads - 1) / (turns * s->num_threads);
     return (chunk + 7) / 8 * 8;
 }
@@ -31,7 +31,7 @@ static void filter_part(void *data, int64_t part, int64_t thread) {
                                         row * st[2] + column * st[3];
                     load_block(from, st[1], st[0], lines);
                     for (int i = 0; i < VL; i += 2) {
-                        half both[2][VL];
+                        float16 both[2][VL];
                         store_halves(both[0], load(lines[i]) * scale);
                         store_halves(both[1], load(lines[i + 1]) * scale);
                         store_pairs(to + i / 2 * width + k, load_halves(both[0]),
@@ -48,7 +48,7 @@ static void forward_part(void *data, int64_t part, int64_t thread) {
     float *sums = windows + chunk * pairs;
     const float scale = scale_to(largest_in_windows(s, first, count), FACTOR_MOST);
     for (int64_t i = 0; i < count; i++)
-        load_window(s, first + i, scale, (half *)(windows + i * pairs));
+        load_window(s, first + i, scale, (float16 *)(windows + i * pairs));
     const int past = goes_past_caches(s->out, s->N * s->HO * s->WO * s->K);
     const float back = 1 / scale / scale_to(s->largest_weight, FACTOR_MOST);
     for (int64_t k = 0; k < s->K; k += BLOCK) {

@@ -9,6 +9,7 @@
 
 #include "simd.h"
 
+#define SECOND_CACHE 196608 /* floats of a core's second cache that one factor may take */
 #define BLOCK (2 * VL)
 #define AHEAD 32 /* lines of the second factor that are asked for before they are needed */
 #define CHAIN 32 /* pairs whose products are added in float16 */

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from convolens.nn.kernels.batch_norm import batch_norm, fits_batch_norm
+from convolens.nn.kernels.build import has_half
 from convolens.nn.kernels.conv_half import conv_half, fits_conv_half
 from convolens.nn.kernels.conv_pool import conv_pool, fits_conv_pool
 from convolens.nn.kernels.max_pool import fits_max_pool, max_pool
@@ -67,8 +68,10 @@ def apply_kernels(model: nn.Module, library: ctypes.CDLL, *, half: bool = False)
 
     Args:
         library: what `load_library` returned.
-        half: whether 3×3 convolutions are multiplied in float16; see `conv3x3`.
+        half: whether convolutions are multiplied in float16, see `conv3x3` and `conv_half`; without
+            effect where the processor has no such arithmetic.
     """
+    half = half and has_half(library)
     modules = dict(model.named_modules())
     ends = list(find_residual_ends(modules))
     normalised = {end.chain[:1] for end in ends}

@@ -40,10 +40,12 @@ INLINE vf load(const float *p) { return *(const vf_anywhere *)p; }
 INLINE void store(float *p, vf value) { *(vf_anywhere *)p = value; }
 INLINE vf choose(vi mask, vf yes, vf no) { return (vf)((mask & (vi)yes) | (~mask & (vi)no)); }
 
+#define LARGE_VOLUME 2097152 /* floats; a few times what a core's caches hold */
+
 /* Whether what is written should pass the caches by: it would be gone from them before it is read,
  * and reading the old values first would be in vain. Vectors must be aligned. */
 INLINE int goes_past_caches(const float *to, int64_t floats) {
-    return floats > 2097152 && (uintptr_t)to % (4 * VL) == 0;
+    return floats > LARGE_VOLUME && (uintptr_t)to % (4 * VL) == 0;
 }
 
 INLINE void store_past(float *p, vf value, const int past) {
@@ -154,11 +156,11 @@ INLINE void transpose(const float *from, int64_t from_row, float *to, int64_t to
 #if defined(__AVX512FP16__)
 #define HALF 1
 #define HALF_MOST 65504.0f
-typedef _Float16 half;
-typedef half vh __attribute__((vector_size(4 * VL))); /* pairs */
-typedef half vh_anywhere __attribute__((vector_size(4 * VL), aligned(4), may_alias));
-typedef half half_line __attribute__((vector_size(2 * VL)));
-typedef half half_line_anywhere __attribute__((vector_size(2 * VL), aligned(2), may_alias));
+typedef _Float16 float16;
+typedef float16 vh __attribute__((vector_size(4 * VL))); /* pairs */
+typedef float16 vh_anywhere __attribute__((vector_size(4 * VL), aligned(4), may_alias));
+typedef float16 half_line __attribute__((vector_size(2 * VL)));
+typedef float16 half_line_anywhere __attribute__((vector_size(2 * VL), aligned(2), may_alias));
 typedef uint32_t words __attribute__((vector_size(4 * VL)));
 
 INLINE vh load_pairs(const float *p) { return *(const vh_anywhere *)p; }
@@ -169,17 +171,18 @@ INLINE vh same_pair(const float *p) {
     return (vh)((words){0} + word);
 }
 
-INLINE void store_halves(half *p, vf value) {
+INLINE void store_halves(float16 *p, vf value) {
     *(half_line_anywhere *)p = (half_line)_mm512_cvtxps_ph((__m512)value);
 }
 
-INLINE half_line load_halves(const half *p) { return *(const half_line_anywhere *)p; }
+INLINE half_line load_halves(const float16 *p) { return *(const half_line_anywhere *)p; }
 
 /* The first number of pairs from `low`, the second from `high`. */
 INLINE void store_pairs(float *p, half_line low, half_line high) {
     const __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512((__m256i)low), (__m256i)high, 1);
-    const __m512i turn = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8,
-                                          23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    const __m512i turn =
+        _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
+                         21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
     *(vh_anywhere *)p = (vh)_mm512_permutexvar_epi16(turn, both);
 }
 

@@ -15,7 +15,6 @@
 #include "product.h"
 
 #define PLACES 36
-#define SECOND_CACHE 196608 /* floats of the transforms of a chunk */
 #define LEAST_CHUNK 32      /* tiles; fewer would read the filters too often */
 #define LARGE_CHUNK 64      /* the same where the second cache does not hold the filters */
 
@@ -154,13 +153,13 @@ enum kind { FLOATS, HALVES };
 INLINE void put(void *to, int64_t at, vf value, const enum kind kind) {
     if (kind == FLOATS) store((float *)to + at, value);
 #if HALF
-    if (kind == HALVES) store_halves((half *)to + at, value);
+    if (kind == HALVES) store_halves((float16 *)to + at, value);
 #endif
 }
 
 #if HALF
 /* Stores two transformed lines as pairs, to places `next` apart. */
-INLINE void interleave(const half lines[PLACES][2][VL], float *to, int64_t next) {
+INLINE void interleave(const float16 lines[PLACES][2][VL], float *to, int64_t next) {
     for (int64_t place = 0; place < PLACES; place++)
         store_pairs(to + place * next, load_halves(lines[place][0]), load_halves(lines[place][1]));
 }

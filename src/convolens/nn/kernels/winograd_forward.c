@@ -44,7 +44,7 @@ INLINE void transform_pairs(const float from[9][VL][VL], float scale, float *to,
                             int64_t next) {
 #if HALF
     for (int i = 0; i < VL; i += 2, to += width) {
-        half lines[PLACES][2][VL];
+        float16 lines[PLACES][2][VL];
         for (int j = 0; j < 2; j++)
             transform_filter_of(from, i + j, scale, lines[0][j], 2 * VL, HALVES);
         interleave(lines, to, next);
@@ -93,7 +93,7 @@ static float load_inputs(const struct winograd *s, const struct tiles *t, int64_
         const float scale = scale_to(largest_input(s, t, first, count), INPUT_MOST);
         for (int64_t i = 0; i < count; i++)
             for (int64_t c = 0; c < s->C; c += VL) {
-                half *at = (half *)(to + c / VL * t->in_vector + i * VL / 2);
+                float16 *at = (float16 *)(to + c / VL * t->in_vector + i * VL / 2);
                 transform_inputs(s, t, first + i, c, scale, at, 2 * t->in, HALVES);
             }
         return 1 / scale;
@@ -135,7 +135,8 @@ INLINE void store_outputs(const struct winograd *s, const struct tiles *t, int64
 
 /* --- products --- */
 
-/* out[tile, v] = sum over channels of in[tile, c] * filters[c, v], for `left` filters or a block. */
+/* out[tile, v] = sum over channels of in[tile, c] * filters[c, v], for `left` filters or a block;
+ * `scale` is of products of pairs. */
 INLINE void multiply_filters(const struct winograd *s, const struct tiles *t, int64_t count,
                              const float *in, const float *filters, float *out, int64_t left,
                              float scale) {
