@@ -114,11 +114,7 @@ class Runner:
         """Whether loss and gradients are as near to the reference's as they must be."""
         most_loss, most_gradient = BOUNDS[self.plan.precision]
         agrees = self.loss_error <= most_loss and self.gradient_error <= most_gradient
-        return agrees or self.outputs_agree or self.is_within_chance
-
-    def refuse(self, why: str) -> None:
-        """Takes a candidate out, for a reason of its own."""
-        self.failure, self.loss_error = why, float("inf")
+        return self.failure is None and (agrees or self.outputs_agree or self.is_within_chance)
 
     def release(self) -> None:
         """Frees the memory of a candidate, which takes no further turn."""

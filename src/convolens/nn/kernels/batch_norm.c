@@ -108,6 +108,13 @@ INLINE int passes(const struct batch_norm *s, const float *to, int64_t left) {
     return left >= VL && s->C % VL == 0 && goes_past_caches(to, s->M * s->C);
 }
 
+INLINE void put(float *to, vf value, int64_t left, const int past) {
+    if (past)
+        store_past(to, value, 1);
+    else
+        store_part(to, value, left);
+}
+
 INLINE void normalise(const struct batch_norm *s, int64_t first, int64_t rows, int64_t c,
                       int64_t left, const int add, const int relu) {
     const int past = passes(s, s->out, left);
@@ -121,10 +128,7 @@ INLINE void normalise(const struct batch_norm *s, int64_t first, int64_t rows, i
             store_mask(s->mask + (first + r) * mask_row(s->C) + c / VL * MASK_BYTES, through);
             value = (vf)(through & (vi)value);
         }
-        if (past)
-            store_past(s->out + at, value, 1);
-        else
-            store_part(s->out + at, value, left);
+        put(s->out + at, value, left, past);
     }
 }
 
@@ -226,13 +230,8 @@ INLINE void differentiate(const struct batch_norm *s, int64_t first, int64_t row
         int64_t at = (first + r) * s->C + c;
         vf grad = gradient_at(s, first + r, c, left, relu);
         vf value = grad * scale + ((load_part(s->x + at, left) - mean) * slope + shift);
-        if (past) {
-            if (add) store_past(s->grad_residual + at, grad, 1);
-            store_past(s->grad_x + at, value, 1);
-        } else {
-            if (add) store_part(s->grad_residual + at, grad, left);
-            store_part(s->grad_x + at, value, left);
-        }
+        if (add) put(s->grad_residual + at, grad, left, past);
+        put(s->grad_x + at, value, left, past);
     }
 }
 

@@ -83,8 +83,7 @@ INLINE float largest_in_windows(const struct conv_half *s, int64_t first, int64_
         const int64_t n = row / s->GH, y = row % s->GH * s->step + s->y0;
         const int64_t from = n * s->H + (y > 0 ? y : 0), to = n * s->H + least(y + s->rows, s->H);
         const int64_t begin = (from > done ? from : done) * s->W * s->C, end = to * s->W * s->C;
-        for (int64_t at = begin; at < end; at += VL)
-            largest = larger(largest, load(s->x + at));
+        largest = larger_of(largest, s->x + begin, end - begin);
         if (to > done) done = to;
     }
     return largest_lane(largest);

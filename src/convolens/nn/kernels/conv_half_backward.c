@@ -7,7 +7,6 @@
 #include "conv_half.h"
 
 #if HALF
-#define GROUP (2 * CHAIN)         /* windows */
 #define SHARED_CACHE 2097152      /* floats of a batch of groups */
 #define MOST_GROUPS 32            /* of a batch */
 #define FILTERS_AT_ONCE (8 * VL)  /* whose gradients the second cache holds */
@@ -47,10 +46,8 @@ struct batch {
 
 static float largest_gradient(const struct conv_half *s, int64_t first, int64_t count) {
     vf largest = {0};
-    for (int64_t i = 0; i < count; i++) {
-        const float *from = s->grad_out + out_of(s, first + i);
-        for (int64_t k = 0; k < s->K; k += VL) largest = larger(largest, load(from + k));
-    }
+    for (int64_t i = 0; i < count; i++)
+        largest = larger_of(largest, s->grad_out + out_of(s, first + i), s->K);
     return largest_lane(largest);
 }
 
@@ -79,12 +76,9 @@ static void load_part_of_batch(void *data, int64_t part, int64_t thread) {
                         load_halves(lines[1] + v * VL));
         const float *one = s->grad_out + out_of(s, first + i);
         const float *other = alone ? one : s->grad_out + out_of(s, first + i + 1);
-        for (int64_t v = 0; v < l->filters; v++) {
-            float16 both[2][VL];
-            store_halves(both[0], load(one + v * VL) * grad_scale);
-            store_halves(both[1], alone ? (vf){0} : load(other + v * VL) * grad_scale);
-            store_pairs(grads + v * CHAIN * VL, load_halves(both[0]), load_halves(both[1]));
-        }
+        for (int64_t v = 0; v < l->filters; v++)
+            store_pairs(grads + v * CHAIN * VL, halves(load(one + v * VL) * grad_scale),
+                        halves(alone ? (vf){0} : load(other + v * VL) * grad_scale));
     }
     l->scales[part] = 1 / in_scale / grad_scale;
 }
@@ -107,10 +101,7 @@ static void add_part(void *data, int64_t part, int64_t thread) {
                     .b_vector = CHAIN * VL, .count = (windows + 1) / 2, .blocks = 1,
                     .to = l->sums + v * VL * s->K + k, .to_row = s->K, .to_vector = VL,
                     .scale = l->scales[g]};
-                if (b->first || g)
-                    product_block(f, VL, end - k, 1, 1);
-                else
-                    product_block(f, VL, end - k, 0, 1);
+                product_block(f, VL, end - k, b->first + g > 0, 1);
             }
 }
 

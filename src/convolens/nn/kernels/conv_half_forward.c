@@ -8,10 +8,7 @@
 static int64_t chunk_of(const struct conv_half *s) {
     int64_t chunk = SECOND_CACHE / pairs_of(s);
     chunk = chunk < LEAST_CHUNK ? LEAST_CHUNK : least(chunk, MOST_CHUNK);
-    const int64_t all = windows_of(s), round = chunk * s->num_threads;
-    const int64_t turns = (all + round - 1) / round;
-    chunk = (all + turns * s->num_threads - 1) / (turns * s->num_threads);
-    return (chunk + 7) / 8 * 8;
+    return even_chunk(windows_of(s), chunk, s->num_threads);
 }
 
 /* Filters lie as (blocks of K, pairs of neighbours along C, channels of the block). */
@@ -30,13 +27,9 @@ static void filter_part(void *data, int64_t part, int64_t thread) {
                     const float *from = s->weight + (block + k) * st[0] + c * st[1] +
                                         row * st[2] + column * st[3];
                     load_block(from, st[1], st[0], lines);
-                    for (int i = 0; i < VL; i += 2) {
-                        float16 both[2][VL];
-                        store_halves(both[0], load(lines[i]) * scale);
-                        store_halves(both[1], load(lines[i + 1]) * scale);
-                        store_pairs(to + i / 2 * width + k, load_halves(both[0]),
-                                    load_halves(both[1]));
-                    }
+                    for (int i = 0; i < VL; i += 2)
+                        store_pairs(to + i / 2 * width + k, halves(load(lines[i]) * scale),
+                                    halves(load(lines[i + 1]) * scale));
                 }
 }
 
@@ -59,10 +52,7 @@ static void forward_part(void *data, int64_t part, int64_t thread) {
                             .scale = back};
         for (int64_t done = 0; done < pairs; done += f.count) {
             f.count = least(CHAIN, pairs - done);
-            if (done)
-                product_block(f, count, width, 1, 1);
-            else
-                product_block(f, count, width, 0, 1);
+            product_block(f, count, width, done > 0, 1);
             f.a += f.count;
             f.b += f.count * width;
         }

@@ -1,5 +1,8 @@
 """What the kernels need to know about tensors."""
 
+import ctypes
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -15,6 +18,12 @@ def largest(weight: Tensor) -> float:
     """The largest |w| of filters; channels-last ones lie in memory in the order that is read."""
     low, high = torch.aminmax(weight.detach().permute(0, 2, 3, 1).flatten())
     return max(-float(low), float(high))
+
+
+def scratch(count: Any, job: ctypes.Structure) -> Tensor:
+    """Memory for a job: as many floats as this function of the library counts."""
+    count.restype = ctypes.c_int64
+    return torch.empty(count(ctypes.byref(job)))
 
 
 def layout_of(volume: Tensor) -> torch.memory_format:

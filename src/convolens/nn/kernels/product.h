@@ -13,6 +13,7 @@
 #define BLOCK (2 * VL)
 #define AHEAD 32 /* lines of the second factor that are asked for before they are needed */
 #define CHAIN 32 /* pairs whose products are added in float16 */
+#define GROUP (2 * CHAIN) /* summands that are scaled alike, so that their sums fit into float16 */
 #define ROWS (MANY_REGISTERS ? 8 : 4)
 
 /* Where the two factors and the result lie, in floats or pairs. The sum runs over `blocks` times

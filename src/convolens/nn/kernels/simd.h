@@ -36,6 +36,12 @@ typedef float vf_anywhere __attribute__((vector_size(4 * VL), aligned(4), may_al
 
 INLINE int64_t round_up(int64_t count) { return (count + VL - 1) / VL * VL; }
 INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+/* How many of `all` things go at once: `wanted` or less, so that each thread has as many turns, but
+ * a multiple of 8. */
+INLINE int64_t even_chunk(int64_t all, int64_t wanted, int64_t num_threads) {
+    const int64_t turns = (all + wanted * num_threads - 1) / (wanted * num_threads);
+    return ((all + turns * num_threads - 1) / (turns * num_threads) + 7) / 8 * 8;
+}
 INLINE vf load(const float *p) { return *(const vf_anywhere *)p; }
 INLINE void store(float *p, vf value) { *(vf_anywhere *)p = value; }
 INLINE vf choose(vi mask, vf yes, vf no) { return (vf)((mask & (vi)yes) | (~mask & (vi)no)); }
@@ -171,9 +177,9 @@ INLINE vh same_pair(const float *p) {
     return (vh)((words){0} + word);
 }
 
-INLINE void store_halves(float16 *p, vf value) {
-    *(half_line_anywhere *)p = (half_line)_mm512_cvtxps_ph((__m512)value);
-}
+INLINE half_line halves(vf value) { return (half_line)_mm512_cvtxps_ph((__m512)value); }
+
+INLINE void store_halves(float16 *p, vf value) { *(half_line_anywhere *)p = halves(value); }
 
 INLINE half_line load_halves(const float16 *p) { return *(const half_line_anywhere *)p; }
 
@@ -196,6 +202,12 @@ INLINE vf sum_of_pairs(vh pairs) {
 INLINE vf larger(vf largest, vf value) {
     vf size = (vf)((vi)value & 0x7fffffff);
     return choose(size > largest, size, largest);
+}
+
+/* The same for `count` values, a multiple of VL. */
+INLINE vf larger_of(vf largest, const float *from, int64_t count) {
+    for (int64_t i = 0; i < count; i += VL) largest = larger(largest, load(from + i));
+    return largest;
 }
 
 INLINE float largest_lane(vf value) {

@@ -48,14 +48,13 @@ INLINE struct tiles tiles_of(const struct winograd *s, int64_t chunk) {
     t.all = s->N * t.rows * t.columns;
     t.sums = s->C * s->K + VL;
     t.filter = s->half ? s->C * s->K / 2 + VL : t.sums;
+    t.chunk = (chunk + 7) / 8 * 8;
     if (!chunk) {
         chunk = SECOND_CACHE / (PLACES * (s->C + s->K));
         if (chunk < LEAST_CHUNK) chunk = LEAST_CHUNK;
         if (PLACES * t.filter > SECOND_CACHE && chunk < LARGE_CHUNK) chunk = LARGE_CHUNK;
-        int64_t turns = (t.all + chunk * s->num_threads - 1) / (chunk * s->num_threads);
-        chunk = (t.all + turns * s->num_threads - 1) / (turns * s->num_threads);
+        t.chunk = even_chunk(t.all, chunk, s->num_threads);
     }
-    t.chunk = (chunk + 7) / 8 * 8;
     t.num_chunks = (t.all + t.chunk - 1) / t.chunk;
     t.out_vector = (t.chunk + 1) * VL;
     t.in_vector = s->half ? (t.chunk + 2) * VL / 2 : t.out_vector;
@@ -213,8 +212,7 @@ INLINE float largest_input(const struct winograd *s, const struct tiles *t, int6
         const int64_t x1 = least(p.x - s->P + (alone ? 6 : 4), s->W);
         for (int64_t y = y0; y < y1; y++) {
             const float *row = s->x + ((p.n * s->H + y) * s->W + x0) * s->C;
-            for (int64_t j = 0; j < (x1 - x0) * s->C; j += VL)
-                largest = larger(largest, load(row + j));
+            largest = larger_of(largest, row, (x1 - x0) * s->C);
         }
     }
     return largest_lane(largest);

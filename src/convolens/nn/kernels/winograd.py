@@ -1,14 +1,14 @@
 """3×3 convolutions with stride 1 by Winograd's algorithm, with their gradients."""
 
 import ctypes
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-from convolens.nn.kernels.memory import largest, pair, pointer
+from convolens.nn.kernels.convolution import Convolution, convolve, misfit
+from convolens.nn.kernels.memory import largest, pair, pointer, scratch
 
 # With fewer tiles, transforming the filters costs more than it saves: measured.
 LEAST_TILES = 32
@@ -18,7 +18,7 @@ _POINTERS = ("x", "weight", "bias", "out", "grad_out", "grad_weight", "memory")
 
 
 class _Job(ctypes.Structure):
-    """`struct winograd` of winograd.c, field for field."""
+    """`struct winograd` of winograd.h, field for field."""
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("N", "C", "H", "W", "K", "HO", "WO", "P")),
@@ -56,11 +56,8 @@ def conv3x3(
     Shape: x (N, C, H, W) -> (N, K, H + 2P − 2, W + 2P − 2); float32 on the CPU, channels-last,
         C and K multiples of the processor's vector, as `fits_conv3x3` demands.
     """
-    inputs = (x, weight) if bias is None else (x, weight, bias)
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
-        result: Tensor = _Conv3x3.apply(x, weight, bias, library, padding, half)
-        return result
-    return _convolve(x, weight, bias, library, padding, largest(weight) if half else None)
+    method = _Winograd(library, padding, largest(weight) if half else None)
+    return convolve(_Conv3x3, x, weight, bias, method)
 
 
 def stock_conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None, *, padding: int = 1) -> Tensor:
@@ -74,22 +71,14 @@ def fits_conv3x3(conv: nn.Conv2d, x_shape: tuple[int, ...], library: ctypes.CDLL
     Args:
         x_shape: of its input, (N, C, H, W).
     """
-    if x_shape[1] != conv.in_channels:
-        return f"the volume must have {conv.in_channels} channels"
+    if reason := misfit(conv, x_shape, library):
+        return reason
     if pair(conv.kernel_size) != (3, 3) or pair(conv.stride) != (1, 1):
         return "the convolution must be 3×3 with stride 1"
-    if pair(conv.dilation) != (1, 1) or conv.groups != 1:
-        return "the convolution must have neither dilation nor groups"
-    if isinstance(conv.padding, str) or conv.padding_mode != "zeros":
-        return "the convolution's padding must be a number of zeros"
-    if conv.padding[0] != conv.padding[1] or conv.padding[0] > 2:
+    padding = pair(conv.padding)  # type: ignore[arg-type]
+    if padding[0] != padding[1] or padding[0] > 2:
         return "the convolution's padding must be the same on all sides, and at most 2"
-    if conv.weight.dtype != torch.float32 or conv.weight.device.type != "cpu":
-        return "the weights must be float32 on the CPU"
-    lanes = library.convolens_lanes()
-    if conv.in_channels % lanes or conv.out_channels % lanes:
-        return f"the numbers of channels must be multiples of {lanes}"
-    sides = [side + 2 * conv.padding[0] - 2 for side in x_shape[2:]]
+    sides = [side + 2 * padding[0] - 2 for side in x_shape[2:]]
     if min(sides) < 1:
         return "there must be at least one whole window"
     least = max(LEAST_TILES, conv.in_channels * conv.out_channels // FILTERS_PER_TILE)
@@ -98,86 +87,53 @@ def fits_conv3x3(conv: nn.Conv2d, x_shape: tuple[int, ...], library: ctypes.CDLL
     return None
 
 
-class _Conv3x3(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        library: ctypes.CDLL,
-        padding: int,
-        half: bool,
-    ) -> Tensor:
-        x = x.contiguous(memory_format=torch.channels_last)
-        ctx.save_for_backward(x, weight)
-        ctx.rest = library, padding, largest(weight) if half else None
-        return _convolve(x, weight, bias, *ctx.rest)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        library, padding, most = ctx.rest
-        grad_out = grad_out.contiguous(memory_format=torch.channels_last)
-        grad_x = grad_weight = grad_bias = None
-        if ctx.needs_input_grad[0]:
-            # The same convolution with the filters turned and their channels exchanged.
-            grad_x = _convolve(grad_out, weight, None, library, 2 - padding, most, turned=True)
-        if ctx.needs_input_grad[1]:
-            grad_weight = _grad_weight(x, weight, grad_out, *ctx.rest)
-        if ctx.needs_input_grad[2]:
-            grad_bias = grad_out.sum((0, 2, 3))
-        return grad_x, grad_weight, grad_bias, None, None, None
+class _Conv3x3(Convolution):
+    pass
 
 
-def _convolve(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    library: ctypes.CDLL,
-    padding: int,
-    largest_weight: float | None,
-    *,
-    turned: bool = False,
-) -> Tensor:
-    """The convolution; with the largest |w|, by products of float16."""
-    x = x.contiguous(memory_format=torch.channels_last)
-    job = _job(x, weight.transpose(0, 1) if turned else weight, padding, largest_weight)
-    out = torch.empty(job.N, job.K, job.HO, job.WO, memory_format=torch.channels_last)
-    memory = _memory(library.convolens_winograd_forward_floats, job)
-    job.bias, job.out, job.memory = map(pointer, (bias, out, memory))
-    job.flip = turned
-    library.convolens_winograd_forward(ctypes.byref(job))
-    return out
+@dataclass(frozen=True)
+class _Winograd:
+    """A method of convolution.
 
+    Args:
+        largest_weight: the largest |w|, for products of float16; None for those of float32.
+    """
 
-def _grad_weight(
-    x: Tensor,
-    weight: Tensor,
-    grad_out: Tensor,
-    library: ctypes.CDLL,
-    padding: int,
-    largest_weight: float | None,
-) -> Tensor:
-    grad_weight = torch.empty_like(weight)
-    job = _job(x, weight, padding, largest_weight)
-    memory = _memory(library.convolens_winograd_backward_floats, job)
-    job.grad_out, job.grad_weight, job.memory = map(pointer, (grad_out, grad_weight, memory))
-    library.convolens_winograd_backward(ctypes.byref(job))
-    return grad_weight
+    library: ctypes.CDLL
+    padding: int
+    largest_weight: float | None
 
+    def run(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        job = self._job(x, weight, self.padding)
+        out = torch.empty(job.N, job.K, job.HO, job.WO, memory_format=torch.channels_last)
+        job.bias = pointer(bias)
+        self._forward(job, out)
+        return out
 
-def _job(x: Tensor, weight: Tensor, padding: int, largest_weight: float | None) -> _Job:
-    N, C, H, W = x.shape
-    job = _Job(N, C, H, W, len(weight), H + 2 * padding - 2, W + 2 * padding - 2, padding)
-    job.num_threads = torch.get_num_threads()
-    job.half, job.largest_weight = largest_weight is not None, largest_weight or 0.0
-    job.x, job.weight = pointer(x), pointer(weight)
-    job.weight_strides[:] = weight.stride()
-    return job
+    def grad_x(self, grad_x: Tensor, weight: Tensor, grad_out: Tensor) -> None:
+        # The same convolution with the filters turned and their channels exchanged.
+        job = self._job(grad_out, weight.transpose(0, 1), 2 - self.padding)
+        job.flip = True
+        self._forward(job, grad_x)
 
+    def grad_weight(self, x: Tensor, weight: Tensor, grad_out: Tensor) -> Tensor:
+        grad_weight = torch.empty_like(weight)
+        job = self._job(x, grad_weight, self.padding)
+        memory = scratch(self.library.convolens_winograd_backward_floats, job)
+        job.grad_out, job.grad_weight, job.memory = map(pointer, (grad_out, grad_weight, memory))
+        self.library.convolens_winograd_backward(ctypes.byref(job))
+        return grad_weight
 
-def _memory(floats: Any, job: _Job) -> Tensor:
-    floats.restype = ctypes.c_int64
-    return torch.empty(floats(ctypes.byref(job)))
+    def _forward(self, job: _Job, out: Tensor) -> None:
+        memory = scratch(self.library.convolens_winograd_forward_floats, job)
+        job.out, job.memory = pointer(out), pointer(memory)
+        self.library.convolens_winograd_forward(ctypes.byref(job))
+
+    def _job(self, x: Tensor, weight: Tensor, padding: int) -> _Job:
+        N, C, H, W = x.shape
+        job = _Job(N, C, H, W, len(weight), H + 2 * padding - 2, W + 2 * padding - 2, padding)
+        job.num_threads = torch.get_num_threads()
+        job.half, job.largest_weight = self.largest_weight is not None, self.largest_weight or 0.0
+        job.x, job.weight = pointer(x), pointer(weight)
+        job.weight_strides[:] = weight.stride()
+        return job

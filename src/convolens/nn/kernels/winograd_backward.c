@@ -4,7 +4,6 @@
 #define MOST_AT_ONCE 256      /* tiles whose sums for a few filters are taken in one go */
 #define MOST_PARTIAL 33554432 /* floats of all parts' sums */
 #define CHANNELS_AT_ONCE (4 * VL)
-#define GROUP (2 * CHAIN) /* tiles that are scaled alike, so that their sums fit into float16 */
 #define MOST_GROUPS (MOST_AT_ONCE / GROUP)
 
 /* From one place of transformed gradients to the next; they lie as the inputs do. */
@@ -63,8 +62,7 @@ static float largest_gradient(const struct winograd *s, const struct tiles *t, i
         const int64_t columns = least(4, s->WO - p.x);
         for (int64_t y = p.y; y < least(p.y + 4, s->HO); y++) {
             const float *row = s->grad_out + ((p.n * s->HO + y) * s->WO + p.x) * s->K;
-            for (int64_t j = 0; j < columns * s->K; j += VL)
-                largest = larger(largest, load(row + j));
+            largest = larger_of(largest, row, columns * s->K);
         }
     }
     return largest_lane(largest);
@@ -131,10 +129,7 @@ INLINE void multiply_gradients(const struct winograd *s, const struct tiles *t, 
     for (int64_t done = 0; done < count; done += GROUP) {
         f.count = (least(GROUP, count - done) + 1) / 2;
         f.scale = scales[done / GROUP];
-        if (add || done)
-            product_block(f, VL, left, 1, 1);
-        else
-            product_block(f, VL, left, 0, 1);
+        product_block(f, VL, left, add || done, 1);
         f.a += f.count * VL;
         f.b += f.count * VL;
     }

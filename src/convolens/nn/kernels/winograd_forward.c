@@ -154,10 +154,7 @@ INLINE void multiply_filters(const struct winograd *s, const struct tiles *t, in
     const int64_t most = 2 * CHAIN / VL;
     for (int64_t v = 0; v < vectors; v += most) {
         f.blocks = least(most, vectors - v);
-        if (v == 0)
-            product_block(f, count, left, 0, 1);
-        else
-            product_block(f, count, left, 1, 1);
+        product_block(f, count, left, v > 0, 1);
         f.a += f.blocks * f.a_block;
         f.b += f.blocks * f.b_block;
     }
