@@ -1,5 +1,6 @@
 import copy
 import ctypes
+import math
 from typing import Any
 
 import pytest
@@ -28,11 +29,11 @@ def norm_of(channels: int, **options: Any) -> nn.BatchNorm2d:
 
 
 @pytest.mark.parametrize("shape", [(4, 16, 8, 8), (2, 20, 5, 3), (3, 64, 9, 9), (1, 3, 1, 2)])
-@pytest.mark.parametrize("relu", [True, False])
+@pytest.mark.parametrize("ends", [{}, {"relu": True}, {"relu": True, "most": 0.7}])
 @pytest.mark.parametrize("adds", [True, False])
 @pytest.mark.parametrize("affine", [True, False])
 def test_equals_stock_operations_in_float64(
-    each_library: ctypes.CDLL, shape: tuple[int, ...], relu: bool, adds: bool, affine: bool
+    each_library: ctypes.CDLL, shape: tuple[int, ...], ends: dict[str, Any], adds: bool, affine: bool
 ) -> None:
     torch.manual_seed(0)
     norm = norm_of(shape[1], affine=affine)
@@ -42,11 +43,11 @@ def test_equals_stock_operations_in_float64(
     x64 = x.detach().double().requires_grad_()
     residual64 = residual.detach().double().requires_grad_() if residual is not None else None
     mine = gradients(
-        batch_norm(x, norm, each_library, residual=residual, relu=relu),
+        batch_norm(x, norm, each_library, residual=residual, **ends),
         [t for t in (x, residual, *norm.parameters()) if t is not None],
     )
     expected = gradients(
-        stock_batch_norm(x64, exact, residual=residual64, relu=relu),
+        stock_batch_norm(x64, exact, residual=residual64, **ends),
         [t for t in (x64, residual64, *exact.parameters()) if t is not None],
     )
     # Two values per channel leave a gradient that is nothing but rounding.
@@ -92,9 +93,10 @@ def test_without_running_statistics(library: ctypes.CDLL) -> None:
 def test_nan_stays_nan(library: ctypes.CDLL) -> None:
     x = last(2, 3, 4, 4)
     x[0, 1, 2, 3] = torch.nan
-    out = batch_norm(x, nn.BatchNorm2d(3), library, relu=True)
-    assert out[:, 1].isnan().all()
-    assert not out[:, [0, 2]].isnan().any()
+    for most in (math.inf, 6.0):
+        out = batch_norm(x, nn.BatchNorm2d(3), library, relu=True, most=most)
+        assert out[:, 1].isnan().all()
+        assert not out[:, [0, 2]].isnan().any()
 
 
 def test_is_the_same_each_time_and_for_any_number_of_threads(library: ctypes.CDLL) -> None:
@@ -117,4 +119,6 @@ def test_says_why_it_does_not_fit() -> None:
     assert fits_batch_norm(norm, (2, 4, 1, 1)) is None
     assert fits_batch_norm(norm, (1, 4, 1, 1)) == "there must be at least two values per channel"
     assert fits_batch_norm(norm.eval(), (2, 4, 1, 1)) == "the normalisation must be in training"
-    assert fits_batch_norm(norm.train().double(), (2, 4, 1, 1)) == "the weights must be float32"
+    norm.train().running_mean = torch.zeros(4, dtype=torch.float64)
+    assert fits_batch_norm(norm, (2, 4, 1, 1)) == "the running statistics must be float32"
+    assert fits_batch_norm(norm.double(), (2, 4, 1, 1)) == "the weights must be float32"

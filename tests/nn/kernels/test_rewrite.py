@@ -78,6 +78,16 @@ def wide() -> nn.Sequential:
     )
 
 
+def capped() -> nn.Sequential:
+    """The start of a MobileNetV2, with 24 channels, which are no whole number of vectors."""
+    return nn.Sequential(
+        *(nn.Conv2d(1, 16, 3, bias=False), nn.BatchNorm2d(16), nn.ReLU6(inplace=True)),
+        *(nn.Conv2d(16, 16, 3, groups=16), nn.BatchNorm2d(16), nn.ReLU6()),
+        *(nn.Conv2d(16, 24, 1), nn.BatchNorm2d(24), nn.ReLU6()),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(24, 10)),
+    )
+
+
 def step(model: nn.Module, x: Tensor) -> list[Tensor]:
     """Output and gradients of one step."""
     model.zero_grad()
@@ -109,7 +119,7 @@ def test_finds_the_chains(library: ctypes.CDLL) -> None:
     )
 
 
-@pytest.mark.parametrize("make", [plain, normalised, wide])
+@pytest.mark.parametrize("make", [plain, normalised, wide, capped])
 def test_trains_as_before(library: ctypes.CDLL, make: Callable[[], nn.Module]) -> None:
     mine, stock = pair_of(make, library)
     for _ in range(2):
@@ -145,6 +155,7 @@ def operations(out: Tensor) -> set[str]:
             {"MaxPool2DWithIndicesBackward0", "NativeBatchNormBackward0"},
         ),
         (wide, {"_Conv3x3Backward", "_MaxPoolBackward"}, {"MaxPool2DWithIndicesBackward0"}),
+        (capped, {"_BatchNormBackward"}, {"NativeBatchNormBackward0", "HardtanhBackward0"}),
     ],
 )
 def test_the_kernels_are_really_used(

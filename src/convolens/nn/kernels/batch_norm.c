@@ -1,5 +1,5 @@
-/* Batch normalisation of channels-last volumes in training, an addition and ReLU, in two passes
- * forward (statistics; result) and two backward (sums; gradient).
+/* Batch normalisation of channels-last volumes in training, an addition and ReLU or ReLU6, in two
+ * passes forward (statistics; result) and two backward (sums; gradient).
  *
  * A volume is read as rows of C values. Sums run over blocks of rows in float and over blocks in
  * double; variances are taken about the part's first row, so a large mean costs no digits.
@@ -10,10 +10,12 @@
 
 struct batch_norm {
     int64_t M, C; /* rows, channels */
-    int64_t relu, num_parts, num_threads;
-    double eps;
+    int64_t num_parts, num_threads;
+    double eps, momentum;
+    double most; /* what the ReLU lets through: infinity, or 6 for ReLU6 */
     const float *x, *residual, *weight, *bias;
-    float *out, *mean, *inv_std, *var;
+    float *out, *mean, *inv_std;
+    float *running_mean, *running_var; /* NULL where they are not kept */
     uint8_t *mask; /* (M, mask_row): where ReLU let the value through; NULL without ReLU */
     const float *grad_out;
     float *grad_x, *grad_residual, *grad_weight, *grad_bias;
@@ -79,6 +81,15 @@ static void statistics_part(void *data, int64_t part, int64_t thread) {
         }
 }
 
+/* Moves the running statistics towards those of a batch; the variance is the unbiased one. */
+static void keep_running(const struct batch_norm *s, int64_t c, double mean, double var) {
+    if (!s->running_mean) return;
+    const double old_mean = (double)s->running_mean[c], old_var = (double)s->running_var[c];
+    const double unbiased = var * (double)s->M / (double)(s->M - 1);
+    s->running_mean[c] = (float)(old_mean + s->momentum * (mean - old_mean));
+    s->running_var[c] = (float)(old_var + s->momentum * (unbiased - old_var));
+}
+
 /* Joins the parts in their order (Chan, Golub, LeVeque 1983). */
 static void finish_statistics(const struct batch_norm *s) {
     for (int64_t c = 0; c < s->C; c++) {
@@ -96,8 +107,8 @@ static void finish_statistics(const struct batch_norm *s) {
         double inv = 1 / __builtin_sqrt(var + s->eps);
         double scale = inv * (s->weight ? (double)s->weight[c] : 1);
         s->mean[c] = (float)mean;
-        s->var[c] = (float)var;
         s->inv_std[c] = (float)inv;
+        keep_running(s, c, mean, var);
         s->factors[c] = (float)scale;
         s->factors[s->C + c] = (float)((s->bias ? (double)s->bias[c] : 0) - mean * scale);
     }
@@ -115,21 +126,35 @@ INLINE void put(float *to, vf value, int64_t left, const int past) {
         store_part(to, value, left);
 }
 
+enum relu { NONE, PLAIN, CAPPED };
+
 INLINE void normalise(const struct batch_norm *s, int64_t first, int64_t rows, int64_t c,
-                      int64_t left, const int add, const int relu) {
+                      int64_t left, const int add, const enum relu relu) {
     const int past = passes(s, s->out, left);
     vf scale = load_part(s->factors + c, left), shift = load_part(s->factors + s->C + c, left);
+    const vf most = (vf){0} + (float)s->most;
     for (int64_t r = 0; r < rows; r++) {
         int64_t at = (first + r) * s->C + c;
         vf value = load_part(s->x + at, left) * scale + shift;
         if (add) value += load_part(s->residual + at, left);
-        if (relu) {
-            const vi through = ~(value <= 0.0f);
-            store_mask(s->mask + (first + r) * mask_row(s->C) + c / VL * MASK_BYTES, through);
-            value = (vf)(through & (vi)value);
+        if (relu != NONE) {
+            const vi low = value <= 0.0f, high = relu == CAPPED ? value >= most : (vi){0};
+            store_mask(s->mask + (first + r) * mask_row(s->C) + c / VL * MASK_BYTES, ~(low | high));
+            value = (vf)(~low & (vi)value);
+            if (relu == CAPPED) value = choose(high, most, value);
         }
         put(s->out + at, value, left, past);
     }
+}
+
+INLINE void normalise_block(const struct batch_norm *s, int64_t first, int64_t rows, int64_t c,
+                            int64_t left, const int add) {
+    if (!s->mask)
+        normalise(s, first, rows, c, left, add, NONE);
+    else if (s->most == __builtin_inf())
+        normalise(s, first, rows, c, left, add, PLAIN);
+    else
+        normalise(s, first, rows, c, left, add, CAPPED);
 }
 
 static void normalise_part(void *data, int64_t part, int64_t thread) {
@@ -139,14 +164,12 @@ static void normalise_part(void *data, int64_t part, int64_t thread) {
     for (int64_t r = 0; r < rows.count; r += ROWS)
         for (int64_t c = 0; c < s->C; c += VL) {
             int64_t first = rows.first + r, count = least(ROWS, rows.count - r), left = s->C - c;
-            if (left >= VL && s->relu && !s->residual)
-                normalise(s, first, count, c, VL, 0, 1);
-            else if (left >= VL && s->relu)
-                normalise(s, first, count, c, VL, 1, 1);
-            else if (left >= VL && !s->residual)
-                normalise(s, first, count, c, VL, 0, 0);
+            if (left >= VL && s->residual)
+                normalise_block(s, first, count, c, VL, 1);
+            else if (left >= VL)
+                normalise_block(s, first, count, c, VL, 0);
             else
-                normalise(s, first, count, c, left, s->residual != NULL, s->relu != 0);
+                normalise_block(s, first, count, c, left, s->residual != NULL);
         }
     finish_stores();
 }
@@ -195,10 +218,10 @@ static void sums_part(void *data, int64_t part, int64_t thread) {
     for (int64_t r = 0; r < rows.count; r += ROWS)
         for (int64_t c = 0; c < s->C; c += VL) {
             int64_t first = rows.first + r, count = least(ROWS, rows.count - r), left = s->C - c;
-            if (left >= VL && s->relu)
+            if (left >= VL && s->mask)
                 sums_of(s, first, count, c, VL, sums + c, 1);
             else
-                sums_of(s, first, count, c, left, sums + c, s->relu != 0);
+                sums_of(s, first, count, c, left, sums + c, s->mask != NULL);
         }
 }
 
@@ -243,14 +266,14 @@ static void differentiate_part(void *data, int64_t part, int64_t thread) {
     for (int64_t r = 0; r < rows.count; r += ROWS)
         for (int64_t c = 0; c < s->C; c += VL) {
             int64_t first = rows.first + r, count = least(ROWS, rows.count - r), left = s->C - c;
-            if (left >= VL && s->relu && !add)
+            if (left >= VL && s->mask && !add)
                 differentiate(s, first, count, c, VL, 0, 1);
-            else if (left >= VL && s->relu)
+            else if (left >= VL && s->mask)
                 differentiate(s, first, count, c, VL, 1, 1);
             else if (left >= VL && !add)
                 differentiate(s, first, count, c, VL, 0, 0);
             else
-                differentiate(s, first, count, c, left, add, s->relu != 0);
+                differentiate(s, first, count, c, left, add, s->mask != NULL);
         }
     finish_stores();
 }

@@ -1,6 +1,8 @@
-"""Batch normalisation in training, an addition and ReLU as one operation, with its gradients."""
+"""Batch normalisation in training, an addition and a ReLU as one operation, with its gradients."""
 
 import ctypes
+import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,8 +13,17 @@ from torch.autograd.function import once_differentiable
 from convolens.nn.kernels.memory import num_parts, pointer
 
 _POINTERS = (
-    *("x", "residual", "weight", "bias", "out", "mean", "inv_std", "var", "mask"),
-    *("grad_out", "grad_x", "grad_residual", "grad_weight", "grad_bias", "factors", "partial"),
+    *("x", "residual", "weight", "bias", "out", "mean", "inv_std", "running_mean", "running_var"),
+    *(
+        "mask",
+        "grad_out",
+        "grad_x",
+        "grad_residual",
+        "grad_weight",
+        "grad_bias",
+        "factors",
+        "partial",
+    ),
 )
 
 
@@ -20,8 +31,8 @@ class _Job(ctypes.Structure):
     """`struct batch_norm` of batch_norm.c, field for field."""
 
     _fields_ = [
-        *((name, ctypes.c_int64) for name in ("M", "C", "relu", "num_parts", "num_threads")),
-        ("eps", ctypes.c_double),
+        *((name, ctypes.c_int64) for name in ("M", "C", "num_parts", "num_threads")),
+        *((name, ctypes.c_double) for name in ("eps", "momentum", "most")),
         *((name, ctypes.c_void_p) for name in _POINTERS),
     ]
 
@@ -33,6 +44,7 @@ def batch_norm(
     *,
     residual: Tensor | None = None,
     relu: bool = False,
+    most: float = math.inf,
 ) -> Tensor:
     """Computes relu(norm(x) + residual) with the batch's own statistics; updates the running ones.
 
@@ -41,21 +53,26 @@ def batch_norm(
         library: what `load_library` returned.
         residual: what is added before the ReLU; None adds nothing.
         relu: whether the ReLU is computed.
+        most: the largest value that the ReLU lets through, 6 for ReLU6.
     Shape: x, residual (N, C, H, W) -> (N, C, H, W); float32 on the CPU, channels-last.
     """
-    out, mean, var = _BatchNorm.apply(x, norm.weight, norm.bias, residual, library, norm.eps, relu)
-    _update_running(norm, mean, var, x.numel() // x.shape[1])
-    result: Tensor = out
+    settings = _Settings(norm=norm, library=library, relu=relu, most=most, momentum=_momentum(norm))
+    result: Tensor = _BatchNorm.apply(x, norm.weight, norm.bias, residual, settings)
     return result
 
 
 def stock_batch_norm(
-    x: Tensor, norm: nn.BatchNorm2d, *, residual: Tensor | None = None, relu: bool = False
+    x: Tensor,
+    norm: nn.BatchNorm2d,
+    *,
+    residual: Tensor | None = None,
+    relu: bool = False,
+    most: float = math.inf,
 ) -> Tensor:
     """Computes what `batch_norm` computes with PyTorch's own operations."""
     volume = norm(x)
     volume = volume if residual is None else volume + residual
-    return F.relu(volume) if relu else volume
+    return F.hardtanh(volume, 0.0, most) if relu else volume
 
 
 def fits_batch_norm(norm: nn.BatchNorm2d, x_shape: tuple[int, ...]) -> str | None:
@@ -70,6 +87,8 @@ def fits_batch_norm(norm: nn.BatchNorm2d, x_shape: tuple[int, ...]) -> str | Non
         return "the normalisation must have both weight and bias, or neither"
     if norm.weight is not None and norm.weight.dtype != torch.float32:
         return "the weights must be float32"
+    if norm.running_mean is not None and norm.running_mean.dtype != torch.float32:
+        return "the running statistics must be float32"
     if x_shape[1] != norm.num_features:
         return f"the volume must have {norm.num_features} channels"
     if x_shape[0] * x_shape[2] * x_shape[3] < 2:
@@ -77,17 +96,26 @@ def fits_batch_norm(norm: nn.BatchNorm2d, x_shape: tuple[int, ...]) -> str | Non
     return None
 
 
-def _update_running(norm: nn.BatchNorm2d, mean: Tensor, var: Tensor, count: int) -> None:
+def _momentum(norm: nn.BatchNorm2d) -> float | None:
+    """What part of this batch goes into the running statistics; None where none are kept."""
     if not norm.track_running_stats or norm.running_mean is None or norm.running_var is None:
-        return
-    with torch.no_grad():
-        momentum = norm.momentum
-        if norm.num_batches_tracked is not None:
-            norm.num_batches_tracked.add_(1)
-            if momentum is None:  # the plain average of all batches
-                momentum = 1.0 / float(norm.num_batches_tracked)
-        norm.running_mean.lerp_(mean, momentum or 0.0)
-        norm.running_var.lerp_(var * (count / (count - 1)), momentum or 0.0)
+        return None
+    if norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.add_(1)
+        if norm.momentum is None:  # the plain average of all batches
+            return 1.0 / float(norm.num_batches_tracked)
+    return norm.momentum or 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Settings:
+    """What a normalisation is, but for its tensors that learn."""
+
+    norm: nn.BatchNorm2d
+    library: ctypes.CDLL
+    relu: bool
+    most: float
+    momentum: float | None
 
 
 class _BatchNorm(torch.autograd.Function):
@@ -98,49 +126,50 @@ class _BatchNorm(torch.autograd.Function):
         weight: Tensor | None,
         bias: Tensor | None,
         residual: Tensor | None,
-        library: ctypes.CDLL,
-        eps: float,
-        relu: bool,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        settings: _Settings,
+    ) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
         if residual is not None:
             residual = residual.contiguous(memory_format=torch.channels_last)
         out = torch.empty_like(x)
-        mean, inv_std, var = (torch.empty(x.shape[1]) for _ in range(3))
-        job, _memory = _job(x, eps, relu)
+        mean, inv_std = (torch.empty(x.shape[1]) for _ in range(2))
+        job, _memory = _job(x)
+        job.eps, job.most, job.momentum = settings.norm.eps, settings.most, settings.momentum or 0.0
         job.residual, job.weight, job.bias = map(pointer, (residual, weight, bias))
-        job.out, job.mean, job.inv_std, job.var = map(pointer, (out, mean, inv_std, var))
+        job.out, job.mean, job.inv_std = map(pointer, (out, mean, inv_std))
+        if settings.momentum is not None:
+            job.running_mean = pointer(settings.norm.running_mean)
+            job.running_var = pointer(settings.norm.running_var)
         # Reading which values were let through costs less than reading the values again.
-        mask = torch.empty(_mask_bytes(job, library), dtype=torch.uint8) if relu else None
+        size = _mask_bytes(job, settings.library) if settings.relu else 0
+        mask = torch.empty(size, dtype=torch.uint8) if settings.relu else None
         job.mask = pointer(mask)
-        library.convolens_batch_norm_forward(ctypes.byref(job))
+        settings.library.convolens_batch_norm_forward(ctypes.byref(job))
         ctx.save_for_backward(x, weight, mean, inv_std, mask)
-        ctx.rest = library, relu
-        ctx.mark_non_differentiable(mean, var)
-        return out, mean, var
+        ctx.library = settings.library
+        return out
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_out: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, inv_std, mask = ctx.saved_tensors
-        library, relu = ctx.rest
         grad_out = grad_out.contiguous(memory_format=torch.channels_last)
         grad_x = torch.empty_like(x)
         # Without ReLU, the gradient passes the addition unchanged.
-        adds, needs_mask = ctx.needs_input_grad[3], ctx.needs_input_grad[3] and relu
-        grad_residual = torch.empty_like(x) if needs_mask else None
+        adds = ctx.needs_input_grad[3]
+        grad_residual = torch.empty_like(x) if adds and mask is not None else None
         learns = weight is not None
         grad_weight, grad_bias = (torch.empty(x.shape[1]) if learns else None for _ in range(2))
-        job, _memory = _job(x, 0.0, relu)
+        job, _memory = _job(x)
         job.weight, job.mean, job.inv_std, job.mask = map(pointer, (weight, mean, inv_std, mask))
         job.grad_out, job.grad_x, job.grad_residual = map(
             pointer, (grad_out, grad_x, grad_residual)
         )
         job.grad_weight, job.grad_bias = pointer(grad_weight), pointer(grad_bias)
-        library.convolens_batch_norm_backward(ctypes.byref(job))
-        if adds and not needs_mask:
+        ctx.library.convolens_batch_norm_backward(ctypes.byref(job))
+        if adds and grad_residual is None:
             grad_residual = grad_out
-        return grad_x, grad_weight, grad_bias, grad_residual, None, None, None
+        return grad_x, grad_weight, grad_bias, grad_residual, None
 
 
 def _mask_bytes(job: _Job, library: ctypes.CDLL) -> int:
@@ -149,12 +178,12 @@ def _mask_bytes(job: _Job, library: ctypes.CDLL) -> int:
     return int(job.M * row(job.C))
 
 
-def _job(x: Tensor, eps: float, relu: bool) -> tuple[_Job, Tensor]:
+def _job(x: Tensor) -> tuple[_Job, Tensor]:
     """The job's sizes, and memory that must live as long as it runs."""
     N, C, H, W = x.shape
     parts = num_parts(N * H * W)
     memory = torch.empty(2 * parts * C + 2 * C, dtype=torch.float64)
-    job = _Job(N * H * W, C, relu, parts, torch.get_num_threads(), eps)
+    job = _Job(N * H * W, C, parts, torch.get_num_threads())
     job.x, job.partial = pointer(x), pointer(memory)
     job.factors = memory.data_ptr() + 8 * 2 * parts * C
     return job, memory

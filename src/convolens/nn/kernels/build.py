@@ -151,6 +151,7 @@ def lend_threads(library: ctypes.CDLL) -> None:
     candidates += map(str, sorted((Path(torch.__file__).parent / "lib").glob("lib*omp*")))
     for name in candidates:
         with suppress(OSError, AttributeError):
-            entry = ctypes.CDLL(name).GOMP_parallel
-            library.convolens_use_threads(ctypes.cast(entry, ctypes.c_void_p))
+            runtime = ctypes.CDLL(name)
+            entries = (runtime.GOMP_parallel, runtime.omp_get_thread_num)
+            library.convolens_use_threads(*(ctypes.cast(e, ctypes.c_void_p) for e in entries))
             return

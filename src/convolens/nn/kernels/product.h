@@ -81,20 +81,31 @@ INLINE void product_of_pairs(struct factors f, const int rows, const int vectors
 }
 #endif
 
-INLINE void product_rows(struct factors f, int64_t all_rows, const int vectors, const int add,
-                         const int half) {
-    const int rows = vectors == 1 ? 2 * ROWS : ROWS;
-    for (int64_t i = 0; i < all_rows;) {
-        const int64_t done = all_rows - i >= rows ? rows : 1;
+INLINE void product_of_rows(struct factors f, const int rows, const int vectors, const int add,
+                            const int half) {
 #if HALF
-        if (half && done == 1) product_of_pairs(f, 1, vectors, add);
-        if (half && done != 1) product_of_pairs(f, rows, vectors, add);
+    if (half) product_of_pairs(f, rows, vectors, add);
 #endif
-        if (!half && done == 1) product(f, 1, vectors, add);
-        if (!half && done != 1) product(f, rows, vectors, add);
+    if (!half) product(f, rows, vectors, add);
+}
+
+/* As many rows at once as there are registers; those that are left share what they can. */
+INLINE void product_rows(struct factors f, int64_t left, const int vectors, const int add,
+                         const int half) {
+    const int most = vectors == 1 ? 2 * ROWS : ROWS;
+    while (left) {
+        const int64_t done = left >= most ? most : left >= ROWS ? ROWS : left >= 4 ? 4 : 1;
+        if (done == most)
+            product_of_rows(f, most, vectors, add, half);
+        else if (done == ROWS)
+            product_of_rows(f, ROWS, vectors, add, half);
+        else if (done == 4)
+            product_of_rows(f, 4, vectors, add, half);
+        else
+            product_of_rows(f, 1, vectors, add, half);
         f.a += done * f.a_row;
         f.to += done * f.to_row;
-        i += done;
+        left -= done;
     }
 }
 

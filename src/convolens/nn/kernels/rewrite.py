@@ -5,6 +5,7 @@ the first of them computes the whole chain and the others pass its result on.
 """
 
 import ctypes
+import math
 import weakref
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -33,6 +34,7 @@ _CHAINS = (
     (nn.Conv2d, nn.MaxPool2d, nn.ReLU),
     (nn.Conv2d, nn.MaxPool2d),
     (nn.BatchNorm2d, nn.ReLU),
+    (nn.BatchNorm2d, nn.ReLU6),
     (nn.BatchNorm2d,),
     (nn.ReLU, nn.MaxPool2d),
     (nn.MaxPool2d, nn.ReLU),
@@ -58,11 +60,11 @@ class Rewrite:
 def apply_kernels(model: nn.Module, library: ctypes.CDLL, *, half: bool = False) -> Rewrite:
     """Lets every chain of modules that is one kernel be computed by it, in place.
 
-    Chains are convolution + ReLU + max-pooling, batch norm + ReLU, and their parts; they are
-    found by `torch.fx`. Of a network that it cannot read, the largest parts are taken that it can;
-    their chains are one kernel only while such a part itself is called. A residual block, of ours
-    or torchvision's, adds its shortcut between its last batch norm and its ReLU, and all three are
-    one kernel. A kernel is used for float32 volumes on the CPU, outside of autocast and
+    Chains are convolution + ReLU + max-pooling, batch norm + ReLU or ReLU6, and their parts; they
+    are found by `torch.fx`. Of a network that it cannot read, the largest parts are taken that it
+    can; their chains are one kernel only while such a part itself is called. A residual block, of
+    ours or torchvision's, adds its shortcut between its last batch norm and its ReLU, and all three
+    are one kernel. A kernel is used for float32 volumes on the CPU, outside of autocast and
     compilation, and while no hook is on a module of its chain; otherwise the modules compute as
     they always did. Gradients of gradients are refused with an error.
 
@@ -176,7 +178,9 @@ class _Chain:
         if isinstance(first, nn.BatchNorm2d):
             if fits_batch_norm(first, shape):
                 return None
-            return batch_norm(x, first, self.library, relu=relu)
+            capped = isinstance(members[-1], nn.ReLU6)
+            most = 6.0 if capped else math.inf
+            return batch_norm(x, first, self.library, relu=relu or capped, most=most)
         return None if pool is None else self._pool(x, pool, relu)
 
     def _convolve(

@@ -76,16 +76,25 @@ INLINE void finish_stores(void) {
 /* The first `count` lanes; the others are 0 and their memory is not touched. */
 INLINE vf load_part(const float *p, int64_t count) {
     if (count >= VL) return load(p);
+#if defined(__AVX512F__)
+    return (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), p);
+#else
     vf value = {0};
     memcpy(&value, p, (size_t)count * sizeof(float));
     return value;
+#endif
 }
 
 INLINE void store_part(float *p, vf value, int64_t count) {
-    if (count >= VL)
+    if (count >= VL) {
         store(p, value);
-    else
-        memcpy(p, &value, (size_t)count * sizeof(float));
+        return;
+    }
+#if defined(__AVX512F__)
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << count) - 1), (__m512)value);
+#else
+    memcpy(p, &value, (size_t)count * sizeof(float));
+#endif
 }
 
 INLINE vi load_bytes(const uint8_t *p, int64_t count) {

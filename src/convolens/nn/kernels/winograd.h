@@ -92,33 +92,33 @@ INLINE struct place place_of(const struct tiles *t, int64_t tile) {
 #define BACKWARD_INPUT_MOST 1.0f
 
 INLINE void transform_input(const vf d[6], vf o[6]) {
-    vf a = d[4] - B2 * d[2], b = A * (d[3] - B2 * d[1]);
-    vf c = d[4] - A2 * d[2], e = B * (d[3] - A2 * d[1]);
-    o[0] = A2 * B2 * d[0] - (A2 + B2) * d[2] + d[4];
-    o[1] = a + b;
-    o[2] = a - b;
-    o[3] = c + e;
-    o[4] = c - e;
-    o[5] = A2 * B2 * d[1] - (A2 + B2) * d[3] + d[5];
+    vf a = d[4] - B2 * d[2], b = d[3] - B2 * d[1];
+    vf c = d[4] - A2 * d[2], e = d[3] - A2 * d[1];
+    o[0] = (A2 * B2 * d[0] + d[4]) - (A2 + B2) * d[2];
+    o[1] = a + A * b;
+    o[2] = a - A * b;
+    o[3] = c + B * e;
+    o[4] = c - B * e;
+    o[5] = (A2 * B2 * d[1] + d[5]) - (A2 + B2) * d[3];
 }
 
 INLINE void transform_output(const vf m[6], vf o[4]) {
-    vf a = m[1] + m[2], b = A * (m[1] - m[2]), c = m[3] + m[4], d = B * (m[3] - m[4]);
-    o[0] = m[0] + a + c;
-    o[1] = b + d;
+    vf a = m[1] + m[2], b = m[1] - m[2], c = m[3] + m[4], d = m[3] - m[4];
+    o[0] = m[0] + (a + c);
+    o[1] = A * b + B * d;
     o[2] = A2 * a + B2 * c;
-    o[3] = A2 * b + B2 * d + m[5];
+    o[3] = A2 * A * b + (B2 * B * d + m[5]);
 }
 
 /* The transpose of transform_output. */
 INLINE void transform_gradient(const vf g[4], vf o[6]) {
-    vf a = g[0] + A2 * g[2], b = A * (g[1] + A2 * g[3]);
-    vf c = g[0] + B2 * g[2], d = B * (g[1] + B2 * g[3]);
+    vf a = g[0] + A2 * g[2], b = g[1] + A2 * g[3];
+    vf c = g[0] + B2 * g[2], d = g[1] + B2 * g[3];
     o[0] = g[0];
-    o[1] = a + b;
-    o[2] = a - b;
-    o[3] = c + d;
-    o[4] = c - d;
+    o[1] = a + A * b;
+    o[2] = a - A * b;
+    o[3] = c + B * d;
+    o[4] = c - B * d;
     o[5] = g[3];
 }
 
