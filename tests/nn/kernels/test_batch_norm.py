@@ -33,7 +33,11 @@ def norm_of(channels: int, **options: Any) -> nn.BatchNorm2d:
 @pytest.mark.parametrize("adds", [True, False])
 @pytest.mark.parametrize("affine", [True, False])
 def test_equals_stock_operations_in_float64(
-    each_library: ctypes.CDLL, shape: tuple[int, ...], ends: dict[str, Any], adds: bool, affine: bool
+    each_library: ctypes.CDLL,
+    shape: tuple[int, ...],
+    ends: dict[str, Any],
+    adds: bool,
+    affine: bool,
 ) -> None:
     torch.manual_seed(0)
     norm = norm_of(shape[1], affine=affine)

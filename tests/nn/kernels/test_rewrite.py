@@ -1,12 +1,15 @@
 import copy
 import ctypes
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from convolens.nn.kernels import batch_norm, rewrite
+from convolens.nn.kernels.memory import sums_of
 from convolens.nn.kernels.rewrite import apply_kernels
 
 LAST = torch.channels_last
@@ -167,6 +170,24 @@ def test_the_kernels_are_really_used(
     mine, stock = pair_of(make, library)
     assert operations(mine(pictures())) & (kernels | replaced) == kernels
     assert operations(stock(pictures())) & kernels == set()
+
+
+def test_statistics_are_taken_where_a_convolution_stores(
+    library: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[bool] = []
+
+    def spy(x: Tensor, *args: Any, **options: Any) -> Tensor:
+        taken.append(sums_of(x) is not None)
+        return batch_norm(x, *args, **options)
+
+    monkeypatch.setattr(rewrite, "batch_norm", spy)
+    mine, _ = pair_of(normalised, library)
+    mine(pictures())
+    assert taken == [False, True, True, True, True, False]
+    with torch.inference_mode():
+        mine(pictures())
+    assert not any(taken[6:])
 
 
 @pytest.mark.parametrize("make", [plain, normalised])

@@ -6,6 +6,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from convolens.nn.kernels.batch_norm import batch_norm
+from convolens.nn.kernels.memory import sums_of
 from convolens.nn.kernels.winograd import conv3x3, fits_conv3x3, stock_conv3x3
 
 
@@ -132,3 +134,38 @@ def test_says_why_it_does_not_fit(
     assert said is not None
     assert reason in said
     assert fits_conv3x3(nn.Conv2d(32, 32, 3, padding=1), (1, 32, 32, 32), library) is None
+
+
+@pytest.mark.parametrize("side", [8, 9, 3])
+@pytest.mark.parametrize("offset", [0.0, 1000.0])
+def test_leaves_the_sums_that_a_normalisation_needs(
+    each_library: ctypes.CDLL, side: int, offset: float
+) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(20, 32, side, side).contiguous(memory_format=torch.channels_last)
+    weight, bias = torch.randn(48, 32, 3, 3) / 17, torch.full((48,), offset)
+    out = conv3x3(x, weight, bias, each_library, normalised=True)
+    assert torch.equal(out, conv3x3(x, weight, bias, each_library))
+    sums = sums_of(out)
+    assert sums is not None
+    count, shift, total, _ = sums.double().unbind(1)
+    assert (count.sum(0) == 20 * side * side).all()
+    exact = out.double()
+    mean = (count * shift + total).sum(0) / count.sum(0)
+    torch.testing.assert_close(mean, exact.mean((0, 2, 3)), rtol=1e-6, atol=1e-6)
+    norms = [nn.BatchNorm2d(48, momentum=1.0) for _ in range(2)]
+    for norm, volume in zip(norms, (out, out.clone()), strict=True):
+        batch_norm(volume, norm, each_library)
+        assert norm.running_var is not None
+        # About a mean of 1000 the outputs themselves have few digits left.
+        expected = exact.var((0, 2, 3))
+        torch.testing.assert_close(norm.running_var.double(), expected, rtol=5e-6, atol=0)
+
+
+def test_a_volume_that_changed_has_no_sums(library: ctypes.CDLL) -> None:
+    x = torch.randn(20, 32, 8, 8).contiguous(memory_format=torch.channels_last)
+    out = conv3x3(x, torch.randn(32, 32, 3, 3), None, library, normalised=True)
+    assert sums_of(out) is not None
+    assert sums_of(out + 1) is None
+    out.add_(1)
+    assert sums_of(out) is None

@@ -21,6 +21,8 @@ struct batch_norm {
     float *grad_x, *grad_residual, *grad_weight, *grad_bias;
     float *factors;  /* (3, C): what the last pass multiplies and adds */
     double *partial; /* (num_parts, 2, C) */
+    const float *sums; /* (num_sums, 4, C) of whoever wrote x, as winograd.h says; may be NULL */
+    int64_t num_sums;
 };
 
 struct rows {
@@ -90,27 +92,47 @@ static void keep_running(const struct batch_norm *s, int64_t c, double mean, dou
     s->running_var[c] = (float)(old_var + s->momentum * (unbiased - old_var));
 }
 
-/* Joins the parts in their order (Chan, Golub, LeVeque 1983). */
-static void finish_statistics(const struct batch_norm *s) {
-    for (int64_t c = 0; c < s->C; c++) {
-        double mean = 0, squares = 0, seen = 0;
-        for (int64_t part = 0; part < s->num_parts; part++) {
-            struct rows rows = rows_of(s, part);
-            double n = (double)rows.count, shift = (double)s->x[rows.first * s->C + c];
-            const double *sums = s->partial + part * 2 * s->C + c;
-            double delta = shift + sums[0] / n - mean;
-            squares += sums[s->C] - sums[0] * sums[0] / n + delta * delta * seen * n / (seen + n);
-            mean += delta * n / (seen + n);
-            seen += n;
-        }
-        double var = squares > 0 || squares != squares ? squares / seen : 0;
-        double inv = 1 / __builtin_sqrt(var + s->eps);
-        double scale = inv * (s->weight ? (double)s->weight[c] : 1);
-        s->mean[c] = (float)mean;
+struct moments {
+    double seen, mean, squares; /* squares of distances from the mean, added up */
+};
+
+/* Joins the sums of n more values, less `shift`, and of their squares (Chan, Golub, LeVeque 1983). */
+INLINE void join(struct moments *m, double n, double shift, double sum, double squares) {
+    const double delta = shift + sum / n - m->mean;
+    m->squares += squares - sum * sum / n + delta * delta * m->seen * n / (m->seen + n);
+    m->mean += delta * n / (m->seen + n);
+    m->seen += n;
+}
+
+static struct moments moments_of(const struct batch_norm *s, int64_t c) {
+    struct moments m = {0, 0, 0};
+    for (int64_t part = 0; part < s->num_sums; part++) {
+        const float *sums = s->sums + part * 4 * s->C + c;
+        join(&m, (double)sums[0], (double)sums[s->C], (double)sums[2 * s->C],
+             (double)sums[3 * s->C]);
+    }
+    for (int64_t part = 0; !s->sums && part < s->num_parts; part++) {
+        const struct rows rows = rows_of(s, part);
+        const double *sums = s->partial + part * 2 * s->C + c;
+        join(&m, (double)rows.count, (double)s->x[rows.first * s->C + c], sums[0], sums[s->C]);
+    }
+    return m;
+}
+
+/* Finishes the statistics of a vector of channels; parts are joined in their order. */
+static void finish_part(void *data, int64_t part, int64_t thread) {
+    (void)thread;
+    const struct batch_norm *s = data;
+    for (int64_t c = part * VL; c < least(part * VL + VL, s->C); c++) {
+        const struct moments m = moments_of(s, c);
+        const double var = m.squares > 0 || m.squares != m.squares ? m.squares / m.seen : 0;
+        const double inv = 1 / __builtin_sqrt(var + s->eps);
+        const double scale = inv * (s->weight ? (double)s->weight[c] : 1);
+        s->mean[c] = (float)m.mean;
         s->inv_std[c] = (float)inv;
-        keep_running(s, c, mean, var);
+        keep_running(s, c, m.mean, var);
         s->factors[c] = (float)scale;
-        s->factors[s->C + c] = (float)((s->bias ? (double)s->bias[c] : 0) - mean * scale);
+        s->factors[s->C + c] = (float)((s->bias ? (double)s->bias[c] : 0) - m.mean * scale);
     }
 }
 
@@ -175,8 +197,8 @@ static void normalise_part(void *data, int64_t part, int64_t thread) {
 }
 
 void convolens_batch_norm_forward(struct batch_norm *s) {
-    run_parts(statistics_part, s, s->num_parts, s->num_threads);
-    finish_statistics(s);
+    if (!s->sums) run_parts(statistics_part, s, s->num_parts, s->num_threads);
+    run_parts(finish_part, s, (s->C + VL - 1) / VL, s->num_threads);
     run_parts(normalise_part, s, s->num_parts, s->num_threads);
 }
 

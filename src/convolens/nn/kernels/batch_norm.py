@@ -10,20 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from convolens.nn.kernels.memory import num_parts, pointer
+from convolens.nn.kernels.memory import num_parts, pointer, sums_of
 
 _POINTERS = (
     *("x", "residual", "weight", "bias", "out", "mean", "inv_std", "running_mean", "running_var"),
-    *(
-        "mask",
-        "grad_out",
-        "grad_x",
-        "grad_residual",
-        "grad_weight",
-        "grad_bias",
-        "factors",
-        "partial",
-    ),
+    *("mask", "grad_out", "grad_x", "grad_residual", "grad_weight", "grad_bias"),
+    *("factors", "partial", "sums"),
 )
 
 
@@ -34,6 +26,7 @@ class _Job(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("M", "C", "num_parts", "num_threads")),
         *((name, ctypes.c_double) for name in ("eps", "momentum", "most")),
         *((name, ctypes.c_void_p) for name in _POINTERS),
+        ("num_sums", ctypes.c_int64),
     ]
 
 
@@ -56,7 +49,14 @@ def batch_norm(
         most: the largest value that the ReLU lets through, 6 for ReLU6.
     Shape: x, residual (N, C, H, W) -> (N, C, H, W); float32 on the CPU, channels-last.
     """
-    settings = _Settings(norm=norm, library=library, relu=relu, most=most, momentum=_momentum(norm))
+    settings = _Settings(
+        norm=norm,
+        library=library,
+        relu=relu,
+        most=most,
+        momentum=_momentum(norm),
+        sums=sums_of(x),
+    )
     result: Tensor = _BatchNorm.apply(x, norm.weight, norm.bias, residual, settings)
     return result
 
@@ -116,6 +116,7 @@ class _Settings:
     relu: bool
     most: float
     momentum: float | None
+    sums: Tensor | None
 
 
 class _BatchNorm(torch.autograd.Function):
@@ -144,6 +145,8 @@ class _BatchNorm(torch.autograd.Function):
         size = _mask_bytes(job, settings.library) if settings.relu else 0
         mask = torch.empty(size, dtype=torch.uint8) if settings.relu else None
         job.mask = pointer(mask)
+        if settings.sums is not None:
+            job.sums, job.num_sums = pointer(settings.sums), len(settings.sums)
         settings.library.convolens_batch_norm_forward(ctypes.byref(job))
         ctx.save_for_backward(x, weight, mean, inv_std, mask)
         ctx.library = settings.library

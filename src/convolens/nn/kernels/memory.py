@@ -26,6 +26,21 @@ def scratch(count: Any, job: ctypes.Structure) -> Tensor:
     return torch.empty(count(ctypes.byref(job)))
 
 
+def keep_sums(volume: Tensor, sums: Tensor) -> None:
+    """Lets a normalisation of this very volume know the sums that it would have to take.
+
+    Args:
+        sums: (num_sums, 4, C), as winograd.h says.
+    """
+    volume._convolens_sums = sums, volume._version  # type: ignore[attr-defined]
+
+
+def sums_of(volume: Tensor) -> Tensor | None:
+    """What `keep_sums` kept, unless the volume was changed since."""
+    sums, version = getattr(volume, "_convolens_sums", (None, None))
+    return sums if sums is not None and version == volume._version else None
+
+
 def layout_of(volume: Tensor) -> torch.memory_format:
     """channels_last where the values lie so, else contiguous."""
     if volume.is_contiguous(memory_format=torch.channels_last):

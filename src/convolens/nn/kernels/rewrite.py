@@ -96,6 +96,7 @@ def apply_kernels(model: nn.Module, library: ctypes.CDLL, *, half: bool = False)
             library=library,
             half=half,
             flat=found.flat,
+            normalised=found.normalised,
             part=None if found.part is None else parts[found.part],
         )
         members[0].forward = _Leader(chain)
@@ -149,6 +150,7 @@ class _Chain:
     library: ctypes.CDLL
     half: bool
     flat: bool
+    normalised: bool
     part: _Part | None
     result: Callable[[], Tensor | None] = field(default=lambda: None)
 
@@ -208,7 +210,8 @@ class _Chain:
         padding = pair(conv.padding)  # type: ignore[arg-type]
         factors = (x, conv.weight, conv.bias, self.library)
         if fast:
-            return conv3x3(*factors, padding=padding[0], half=self.half)
+            normalised = self.normalised and conv.training and torch.is_grad_enabled()
+            return conv3x3(*factors, padding=padding[0], half=self.half, normalised=normalised)
         if self.half and not fits_conv_half(conv, tuple(x.shape), self.library):
             stride = pair(conv.stride)[0]
             return conv_half(*factors, stride=stride, padding=(padding[0], padding[1]))
@@ -264,11 +267,13 @@ class _Found:
 
     Args:
         flat: whether its values are flattened next, which needs them in the order (C, H, W).
+        normalised: whether its values go into a batch norm.
         part: the name of the part in which they follow each other; None where they always do.
     """
 
     names: tuple[str, ...]
     flat: bool = False
+    normalised: bool = False
     part: str | None = None
 
 
@@ -330,7 +335,8 @@ def _chains_of(graph: fx.Graph, modules: dict[str, nn.Module]) -> Iterator[_Foun
             if line and not taken & set(line):
                 taken |= set(line)
                 names = tuple(str(n.target) for n in line)
-                yield _Found(names=names, flat=_goes_flat(line[-1], modules))
+                flat, norm = _goes_flat(line[-1], modules), _is_normalised(line[-1], modules)
+                yield _Found(names=names, flat=flat, normalised=norm)
                 break
 
 
@@ -357,6 +363,11 @@ def _goes_flat(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
         if kind not in _PASSING:
             return kind in _FLATTENING
     return False
+
+
+def _is_normalised(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    kinds = [type(modules[str(n.target)]) for n in node.users if n.op == "call_module"]
+    return nn.BatchNorm2d in kinds
 
 
 def _is_free(names: tuple[str, ...], modules: dict[str, nn.Module]) -> bool:

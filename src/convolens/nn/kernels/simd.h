@@ -46,7 +46,7 @@ INLINE vf load(const float *p) { return *(const vf_anywhere *)p; }
 INLINE void store(float *p, vf value) { *(vf_anywhere *)p = value; }
 INLINE vf choose(vi mask, vf yes, vf no) { return (vf)((mask & (vi)yes) | (~mask & (vi)no)); }
 
-#define LARGE_VOLUME 2097152 /* floats; a few times what a core's caches hold */
+#define LARGE_VOLUME 262144 /* floats; a core's second cache holds no more of them for long */
 
 /* Whether what is written should pass the caches by: it would be gone from them before it is read,
  * and reading the old values first would be in vain. Vectors must be aligned. */

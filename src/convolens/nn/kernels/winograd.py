@@ -1,20 +1,20 @@
 """3×3 convolutions with stride 1 by Winograd's algorithm, with their gradients."""
 
 import ctypes
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convolens.nn.kernels.convolution import Convolution, convolve, misfit
-from convolens.nn.kernels.memory import largest, pair, pointer, scratch
+from convolens.nn.kernels.memory import keep_sums, largest, pair, pointer, scratch
 
 # With fewer tiles, transforming the filters costs more than it saves: measured.
 LEAST_TILES = 32
 FILTERS_PER_TILE = 8192
 
-_POINTERS = ("x", "weight", "bias", "out", "grad_out", "grad_weight", "memory")
+_POINTERS = ("x", "weight", "bias", "out", "grad_out", "grad_weight", "memory", "sums")
 
 
 class _Job(ctypes.Structure):
@@ -37,6 +37,7 @@ def conv3x3(
     *,
     padding: int = 1,
     half: bool = False,
+    normalised: bool = False,
 ) -> Tensor:
     """Computes conv2d(x, weight, bias, padding=padding) for 3×3 filters, by fewer products.
 
@@ -53,11 +54,18 @@ def conv3x3(
         half: whether products are taken in float16, which `has_half` must allow. Both factors are
             scaled by powers of two such that none overflows, up to 64 products are added in
             float16 and these sums in float32: results differ by about 0.4 %.
+        normalised: whether `batch_norm` comes next, which then need not read the volume for its
+            statistics.
     Shape: x (N, C, H, W) -> (N, K, H + 2P − 2, W + 2P − 2); float32 on the CPU, channels-last,
         C and K multiples of the processor's vector, as `fits_conv3x3` demands.
     """
     method = _Winograd(library, padding, largest(weight) if half else None)
-    return convolve(_Conv3x3, x, weight, bias, method)
+    if not normalised:
+        return convolve(_Conv3x3, x, weight, bias, method)
+    sums = method.make_sums(x, weight)
+    out = convolve(_Conv3x3, x, weight, bias, replace(method, sums=sums))
+    keep_sums(out, sums)
+    return out
 
 
 def stock_conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None, *, padding: int = 1) -> Tensor:
@@ -97,16 +105,25 @@ class _Winograd:
 
     Args:
         largest_weight: the largest |w|, for products of float16; None for those of float32.
+        sums: what `run` fills in for a normalisation.
     """
 
     library: ctypes.CDLL
     padding: int
     largest_weight: float | None
+    sums: Tensor | None = None
+
+    def make_sums(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Memory for the sums that a normalisation needs."""
+        count = self.library.convolens_winograd_chunks
+        count.restype = ctypes.c_int64
+        chunks = count(ctypes.byref(self._job(x, weight, self.padding)))
+        return torch.empty(chunks, 4, len(weight))
 
     def run(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         job = self._job(x, weight, self.padding)
         out = torch.empty(job.N, job.K, job.HO, job.WO, memory_format=torch.channels_last)
-        job.bias = pointer(bias)
+        job.bias, job.sums = pointer(bias), pointer(self.sums)
         self._forward(job, out)
         return out
 

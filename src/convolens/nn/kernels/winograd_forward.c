@@ -107,14 +107,32 @@ static float load_inputs(const struct winograd *s, const struct tiles *t, int64_
     return 1;
 }
 
+/* Adds the outputs of a tile to the sums of their chunk. */
+INLINE void add_outputs(float *sums, int64_t K, const vf outputs[4][4], int64_t rows,
+                        int64_t columns) {
+    const vf shift = load(sums + SHIFT * K);
+    vf sum = {0}, squares = {0};
+    UNROLL for (int y = 0; y < 4; y++)
+        UNROLL for (int x = 0; x < 4; x++)
+            if (y < rows && x < columns) {
+                const vf apart = outputs[y][x] - shift;
+                sum += apart;
+                squares += apart * apart;
+            }
+    const float outputs_here = (float)(least(rows, 4) * least(columns, 4));
+    store(sums + COUNT * K, load(sums + COUNT * K) + outputs_here);
+    store(sums + SUM * K, load(sums + SUM * K) + sum);
+    store(sums + SQUARES * K, load(sums + SQUARES * K) + squares);
+}
+
 INLINE void store_outputs(const struct winograd *s, const struct tiles *t, int64_t first,
-                          int64_t count, const float *from, const int past) {
+                          int64_t count, const float *from, float *sums, const int past) {
     for (int64_t i = 0; i < count; i++) {
         struct place p = place_of(t, first + i);
         float *to = s->out + ((p.n * s->HO + p.y) * s->WO + p.x) * s->K;
         const int64_t rows = s->HO - p.y, columns = s->WO - p.x;
         for (int64_t k = 0; k < s->K; k += VL) {
-            vf half[6][4], line[6], whole[4];
+            vf half[6][4], line[6], whole[4][4];
             const float *in = from + k / VL * t->out_vector + i * VL;
             const vf bias = s->bias ? load(s->bias + k) : (vf){0};
             UNROLL for (int x = 0; x < 6; x++) {
@@ -124,11 +142,16 @@ INLINE void store_outputs(const struct winograd *s, const struct tiles *t, int64
             }
             UNROLL for (int y = 0; y < 4; y++) {
                 UNROLL for (int x = 0; x < 6; x++) line[x] = half[x][y];
-                transform_output(line, whole);
-                UNROLL for (int x = 0; x < 4; x++)
+                transform_output(line, whole[y]);
+                UNROLL for (int x = 0; x < 4; x++) {
+                    whole[y][x] += bias;
                     if (y < rows && x < columns)
-                        store_past(to + (y * s->WO + x) * s->K + k, whole[x] + bias, past);
+                        store_past(to + (y * s->WO + x) * s->K + k, whole[y][x], past);
+                }
             }
+            if (!sums) continue;
+            if (i == 0) store(sums + SHIFT * s->K + k, whole[0][0]);
+            add_outputs(sums + k, s->K, whole, rows, columns);
         }
     }
 }
@@ -174,10 +197,12 @@ static void forward_part(void *data, int64_t part, int64_t thread) {
             float *to = out + place * t.out + k / VL * t.out_vector;
             multiply_filters(s, &t, count, a, b, to, s->K - k, scale);
         }
+    float *sums = s->sums ? s->sums + part * SUMS * s->K : NULL;
+    if (sums) memset(sums, 0, (size_t)(SUMS * s->K) * sizeof(float));
     if (goes_past_caches(s->out, s->N * s->HO * s->WO * s->K))
-        store_outputs(s, &t, first, count, out, 1);
+        store_outputs(s, &t, first, count, out, sums, 1);
     else
-        store_outputs(s, &t, first, count, out, 0);
+        store_outputs(s, &t, first, count, out, sums, 0);
     finish_stores();
 }
 
@@ -185,6 +210,8 @@ int64_t convolens_winograd_forward_floats(const struct winograd *s) {
     struct tiles t = tiles_of(s, 0);
     return PLACES * (t.filter + s->num_threads * (t.in + t.out));
 }
+
+int64_t convolens_winograd_chunks(const struct winograd *s) { return tiles_of(s, 0).num_chunks; }
 
 void convolens_winograd_forward(struct winograd *s) {
     run_parts(filter_part, s, (s->K + BLOCK - 1) / BLOCK, s->num_threads);
