@@ -14,6 +14,7 @@ from convolens.train import trials
 from convolens.train.choice import Choice, Trial, to_json
 from convolens.train.config import PlanConfig
 from convolens.train.plan import Plan, Precision
+from convolens.train.runner import Runner
 from convolens.train.trials import candidates, choose_by_trial, refinements
 
 REFERENCE, LAST = candidates("cpu", kernels=False)[:2]
@@ -160,6 +161,24 @@ class Counting(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         out: torch.Tensor = self.layer(x.flatten(1))
         return out if len(x) == self.whole else out * 1.001
+
+
+def test_plans_that_are_far_behind_take_two_turns(
+    batch: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    near = replace(LAST, threads=1)
+    seconds, turns = {REFERENCE: 0.4, LAST: 0.2, near: 0.21}, {LAST: 0, near: 0}
+    turns[REFERENCE] = -1  # its first run tells how many pictures can be tried
+
+    def run(runner: Runner) -> None:
+        runner.seconds = seconds[runner.plan]
+        turns[runner.plan] += 1
+
+    monkeypatch.setattr(Runner, "run", run)
+    monkeypatch.setattr(trials, "MOST_S", 0.0)
+    monkeypatch.setattr(trials, "LEAST_S", 0.0)
+    assert choose(batch, [REFERENCE, LAST, near]).plan == LAST
+    assert turns == {REFERENCE: 2, LAST: trials.LEAST_ROUNDS, near: trials.LEAST_ROUNDS}
 
 
 def test_a_variant_that_differs_a_little_is_not_taken(batch: tuple) -> None:

@@ -22,6 +22,8 @@ SHARE = 0.01
 LEAST_S, MOST_S = 1.5, 60.0
 FIRST = 2 / 3  # of that: layouts, kernels and precisions; the rest refines the best of them
 MAX_ROUNDS = 15
+LEAST_ROUNDS = 5  # of plans whose times are near each other
+NEAR = 1.5
 MIN_GAIN = 1.08  # another plan is taken only if it is faster by more than noise
 RECONSIDER_GAIN = 1.25  # a remembered plan is left only for a clearly better one
 SMALLEST_PART = 16  # pictures; smaller parts of a batch leave the processor idle
@@ -235,12 +237,20 @@ class _Tried:
                 self._compare_chance(self._runners[plan])
                 self._compare_outputs(self._runners[plan])
         for round_number in range(MAX_ROUNDS):
-            for plan in plans:
+            turns = self._contenders(plans) if round_number >= 2 else plans
+            is_enough = round_number >= (LEAST_ROUNDS if len(turns) > 1 else 2)
+            if is_enough and time.perf_counter() > until:
+                break
+            for plan in turns:
                 self._runners[plan].run()
                 if not self._runners[plan].accepted:  # once, so that a person sees what it took
                     self._runners[plan].release()
-            if round_number and time.perf_counter() > until:
-                break
+
+    def _contenders(self, plans: Sequence[Plan]) -> list[Plan]:
+        """Those that noise may yet bring to the front; measuring the others again is in vain."""
+        accepted = [plan for plan in plans if self._runners[plan].accepted]
+        least = min((self._runners[plan].seconds for plan in accepted), default=0.0)
+        return [plan for plan in accepted if self._runners[plan].seconds <= NEAR * least]
 
     def _is_no_other(self, runner: Runner) -> bool:
         """Whether kernels of float16 gave just what those of float32 gave."""
