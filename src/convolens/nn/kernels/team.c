@@ -20,14 +20,16 @@ struct team {
     part_fn body;
     void *job;
     int64_t num_threads;
+    _Atomic int64_t next_thread;
     struct share *shares;
 };
 
 static void take_parts(void *data) {
-    const struct team *team = data;
-    const int64_t thread = team->num_threads > 1 ? number_of_thread() : 0;
+    struct team *team = data;
+    const int64_t thread = atomic_fetch_add(&team->next_thread, 1); /* whose memory it takes */
+    const int64_t own = team->num_threads > 1 ? number_of_thread() : 0; /* stays the same */
     for (int64_t i = 0; i < team->num_threads; i++) {
-        struct share *share = team->shares + (thread + i) % team->num_threads;
+        struct share *share = team->shares + (own + i) % team->num_threads;
         for (;;) {
             const int64_t part = atomic_fetch_add(&share->next, 1);
             if (part >= share->end) break;
@@ -43,7 +45,7 @@ void run_parts(part_fn body, void *job, int64_t num_parts, int64_t num_threads) 
         shares[i].next = first_of_part(i, threads, num_parts);
         shares[i].end = first_of_part(i + 1, threads, num_parts);
     }
-    struct team team = {body, job, threads, shares};
+    struct team team = {.body = body, .job = job, .num_threads = threads, .shares = shares};
     if (threads > 1)
         parallel(take_parts, &team, (unsigned)threads, 0);
     else
