@@ -1,7 +1,8 @@
 /* Batch normalisation of channels-last volumes in training, an addition and ReLU or ReLU6, in two
  * passes forward (statistics; result) and two backward (sums; gradient).
  *
- * A volume is read as rows of C values. Sums run over blocks of rows in float and over blocks in
+ * A volume is read as rows of C values; where the convolution that wrote it left its sums, the pass
+ * for statistics is left out. Sums run over blocks of rows in float and over blocks in
  * double; variances are taken about the part's first row, so a large mean costs no digits.
  */
 #include "simd.h"
@@ -21,7 +22,7 @@ struct batch_norm {
     float *grad_x, *grad_residual, *grad_weight, *grad_bias;
     float *factors;  /* (3, C): what the last pass multiplies and adds */
     double *partial; /* (num_parts, 2, C) */
-    const float *sums; /* (num_sums, 4, C) of whoever wrote x, as winograd.h says; may be NULL */
+    const float *sums; /* (num_sums, SUMS, C) of whoever wrote x; NULL where x must be read */
     int64_t num_sums;
 };
 
@@ -36,7 +37,7 @@ INLINE struct rows rows_of(const struct batch_norm *s, int64_t part) {
 }
 
 /* Bytes of a row's mask. */
-INLINE int64_t mask_row(int64_t C) { return (C + VL - 1) / VL * MASK_BYTES; }
+INLINE int64_t mask_row(int64_t C) { return round_up(C) / VL * MASK_BYTES; }
 
 int64_t convolens_batch_norm_mask_row(int64_t C) { return mask_row(C); }
 
@@ -107,9 +108,9 @@ INLINE void join(struct moments *m, double n, double shift, double sum, double s
 static struct moments moments_of(const struct batch_norm *s, int64_t c) {
     struct moments m = {0, 0, 0};
     for (int64_t part = 0; part < s->num_sums; part++) {
-        const float *sums = s->sums + part * 4 * s->C + c;
-        join(&m, (double)sums[0], (double)sums[s->C], (double)sums[2 * s->C],
-             (double)sums[3 * s->C]);
+        const float *sums = s->sums + part * SUMS * s->C + c;
+        join(&m, (double)sums[COUNT * s->C], (double)sums[SHIFT * s->C],
+             (double)sums[SUM * s->C], (double)sums[SQUARES * s->C]);
     }
     for (int64_t part = 0; !s->sums && part < s->num_parts; part++) {
         const struct rows rows = rows_of(s, part);
@@ -198,7 +199,7 @@ static void normalise_part(void *data, int64_t part, int64_t thread) {
 
 void convolens_batch_norm_forward(struct batch_norm *s) {
     if (!s->sums) run_parts(statistics_part, s, s->num_parts, s->num_threads);
-    run_parts(finish_part, s, (s->C + VL - 1) / VL, s->num_threads);
+    run_parts(finish_part, s, round_up(s->C) / VL, s->num_threads);
     run_parts(normalise_part, s, s->num_parts, s->num_threads);
 }
 

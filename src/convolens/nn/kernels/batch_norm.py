@@ -142,8 +142,7 @@ class _BatchNorm(torch.autograd.Function):
             job.running_mean = pointer(settings.norm.running_mean)
             job.running_var = pointer(settings.norm.running_var)
         # Reading which values were let through costs less than reading the values again.
-        size = _mask_bytes(job, settings.library) if settings.relu else 0
-        mask = torch.empty(size, dtype=torch.uint8) if settings.relu else None
+        mask = _new_mask(job, settings.library) if settings.relu else None
         job.mask = pointer(mask)
         if settings.sums is not None:
             job.sums, job.num_sums = pointer(settings.sums), len(settings.sums)
@@ -175,10 +174,10 @@ class _BatchNorm(torch.autograd.Function):
         return grad_x, grad_weight, grad_bias, grad_residual, None
 
 
-def _mask_bytes(job: _Job, library: ctypes.CDLL) -> int:
+def _new_mask(job: _Job, library: ctypes.CDLL) -> Tensor:
     row = library.convolens_batch_norm_mask_row
     row.argtypes, row.restype = [ctypes.c_int64], ctypes.c_int64
-    return int(job.M * row(job.C))
+    return torch.empty(job.M * row(job.C), dtype=torch.uint8)
 
 
 def _job(x: Tensor) -> tuple[_Job, Tensor]:

@@ -20,17 +20,22 @@ def largest(weight: Tensor) -> float:
     return max(-float(low), float(high))
 
 
+def counted(count: Any, job: ctypes.Structure) -> int:
+    """What this function of the library counts for a job."""
+    count.restype = ctypes.c_int64
+    return int(count(ctypes.byref(job)))
+
+
 def scratch(count: Any, job: ctypes.Structure) -> Tensor:
     """Memory for a job: as many floats as this function of the library counts."""
-    count.restype = ctypes.c_int64
-    return torch.empty(count(ctypes.byref(job)))
+    return torch.empty(counted(count, job))
 
 
 def keep_sums(volume: Tensor, sums: Tensor) -> None:
     """Lets a normalisation of this very volume know the sums that it would have to take.
 
     Args:
-        sums: (num_sums, 4, C), as winograd.h says.
+        sums: (num_sums, 4, C), as `enum sums` of simd.h says.
     """
     volume._convolens_sums = sums, volume._version  # type: ignore[attr-defined]
 

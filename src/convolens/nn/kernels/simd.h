@@ -272,6 +272,10 @@ INLINE vi wins(vf value, vf best) { return (value > best) | (value != value); }
 typedef void (*part_fn)(void *job, int64_t part, int64_t thread);
 void run_parts(part_fn body, void *job, int64_t num_parts, int64_t num_threads);
 
+/* What whoever writes a part of a volume leaves of each channel for a normalisation: how many values
+ * there are, one of them, and the sums of what all differ from it, and of the squares of that. */
+enum sums { COUNT, SHIFT, SUM, SQUARES, SUMS };
+
 INLINE int64_t first_of_part(int64_t part, int64_t num_parts, int64_t count) {
     return part * count / num_parts;
 }

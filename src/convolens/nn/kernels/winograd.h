@@ -29,7 +29,7 @@ struct winograd {
     const float *grad_out;
     float *grad_weight;
     float *memory; /* as many floats as the pass says it needs */
-    float *sums;   /* of each chunk of outputs, for a normalisation; NULL where none follows */
+    float *sums;   /* (num_chunks, SUMS, K) for a normalisation; NULL where none follows */
     float largest_weight;
 };
 
@@ -63,10 +63,6 @@ INLINE struct tiles tiles_of(const struct winograd *s, int64_t chunk) {
     t.out = s->K / VL * t.out_vector + VL;
     return t;
 }
-
-/* What a chunk leaves in `sums`, for each filter: how many outputs it has, one of them, and the
- * sums of what all differ from it, and of the squares of that. */
-enum { COUNT, SHIFT, SUM, SQUARES, SUMS };
 
 struct place {
     int64_t n, y, x; /* of a tile's first output */

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convolens.nn.kernels.convolution import Convolution, convolve, misfit
-from convolens.nn.kernels.memory import keep_sums, largest, pair, pointer, scratch
+from convolens.nn.kernels.memory import counted, keep_sums, largest, pair, pointer, scratch
 
 # With fewer tiles, transforming the filters costs more than it saves: measured.
 LEAST_TILES = 32
@@ -115,10 +115,8 @@ class _Winograd:
 
     def make_sums(self, x: Tensor, weight: Tensor) -> Tensor:
         """Memory for the sums that a normalisation needs."""
-        count = self.library.convolens_winograd_chunks
-        count.restype = ctypes.c_int64
-        chunks = count(ctypes.byref(self._job(x, weight, self.padding)))
-        return torch.empty(chunks, 4, len(weight))
+        job = self._job(x, weight, self.padding)
+        return torch.empty(counted(self.library.convolens_winograd_chunks, job), 4, job.K)
 
     def run(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         job = self._job(x, weight, self.padding)
