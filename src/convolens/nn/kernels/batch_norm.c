@@ -5,7 +5,7 @@
  * for statistics is left out. Sums run over blocks of rows in float and over blocks in
  * double; variances are taken about the part's first row, so a large mean costs no digits.
  */
-#include "simd.h"
+#include "normalised.h"
 
 #define ROWS 128 /* rows of a block: a block of 64 channels fills the first cache */
 
@@ -22,7 +22,8 @@ struct batch_norm {
     float *grad_x, *grad_residual, *grad_weight, *grad_bias;
     float *factors;  /* (3, C): what the last pass multiplies and adds */
     double *partial; /* (num_parts, 2, C) */
-    const float *sums; /* (num_sums, SUMS, C) of whoever wrote x; NULL where x must be read */
+    const float *sums; /* (num_sums, SUMS, C) of whoever wrote x, or (num_sums, GRADIENT_SUMS, C) of
+                          whoever wrote grad_out; NULL where these must be read */
     int64_t num_sums;
 };
 
@@ -36,14 +37,7 @@ INLINE struct rows rows_of(const struct batch_norm *s, int64_t part) {
     return r;
 }
 
-/* Bytes of a row's mask. */
-INLINE int64_t mask_row(int64_t C) { return round_up(C) / VL * MASK_BYTES; }
-
 int64_t convolens_batch_norm_mask_row(int64_t C) { return mask_row(C); }
-
-INLINE void add_lanes(double *to, vf sum, int64_t count) {
-    for (int64_t lane = 0; lane < least(VL, count); lane++) to[lane] += (double)sum[lane];
-}
 
 /* Sums of x - shift and of its square, for the channels of one vector. */
 INLINE void statistics_of(const float *x, int64_t rows, int64_t C, vf shift, int64_t left,
@@ -197,9 +191,13 @@ static void normalise_part(void *data, int64_t part, int64_t thread) {
     finish_stores();
 }
 
-void convolens_batch_norm_forward(struct batch_norm *s) {
+/* Fills in mean, inv_std and (2, C) factors. */
+void convolens_batch_norm_statistics(struct batch_norm *s) {
     if (!s->sums) run_parts(statistics_part, s, s->num_parts, s->num_threads);
     run_parts(finish_part, s, round_up(s->C) / VL, s->num_threads);
+}
+
+void convolens_batch_norm_normalise(struct batch_norm *s) {
     run_parts(normalise_part, s, s->num_parts, s->num_threads);
 }
 
@@ -253,7 +251,11 @@ static void finish_sums(const struct batch_norm *s) {
     const int64_t C = s->C;
     for (int64_t c = 0; c < C; c++) {
         double sum = 0, product = 0, inv = (double)s->inv_std[c];
-        for (int64_t part = 0; part < s->num_parts; part++) {
+        for (int64_t part = 0; part < s->num_sums; part++) {
+            sum += (double)s->sums[(part * GRADIENT_SUMS + GRADIENT) * C + c];
+            product += (double)s->sums[(part * GRADIENT_SUMS + PRODUCT) * C + c];
+        }
+        for (int64_t part = 0; !s->sums && part < s->num_parts; part++) {
             sum += s->partial[part * 2 * C + c];
             product += s->partial[part * 2 * C + C + c];
         }
@@ -301,8 +303,12 @@ static void differentiate_part(void *data, int64_t part, int64_t thread) {
     finish_stores();
 }
 
-void convolens_batch_norm_backward(struct batch_norm *s) {
-    run_parts(sums_part, s, s->num_parts, s->num_threads);
+/* Fills in grad_weight, grad_bias and (3, C) factors. */
+void convolens_batch_norm_sums(struct batch_norm *s) {
+    if (!s->sums) run_parts(sums_part, s, s->num_parts, s->num_threads);
     finish_sums(s);
+}
+
+void convolens_batch_norm_differentiate(struct batch_norm *s) {
     run_parts(differentiate_part, s, s->num_parts, s->num_threads);
 }

@@ -10,24 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from convolens.nn.kernels.memory import num_parts, pointer, sums_of
-
-_POINTERS = (
-    *("x", "residual", "weight", "bias", "out", "mean", "inv_std", "running_mean", "running_var"),
-    *("mask", "grad_out", "grad_x", "grad_residual", "grad_weight", "grad_bias"),
-    *("factors", "partial", "sums"),
+from convolens.nn.kernels.memory import sums_of
+from convolens.nn.kernels.norm_passes import (
+    Statistics,
+    differentiate,
+    normalise,
+    take_slope,
+    take_statistics,
 )
-
-
-class _Job(ctypes.Structure):
-    """`struct batch_norm` of batch_norm.c, field for field."""
-
-    _fields_ = [
-        *((name, ctypes.c_int64) for name in ("M", "C", "num_parts", "num_threads")),
-        *((name, ctypes.c_double) for name in ("eps", "momentum", "most")),
-        *((name, ctypes.c_void_p) for name in _POINTERS),
-        ("num_sums", ctypes.c_int64),
-    ]
 
 
 def batch_norm(
@@ -49,14 +39,7 @@ def batch_norm(
         most: the largest value that the ReLU lets through, 6 for ReLU6.
     Shape: x, residual (N, C, H, W) -> (N, C, H, W); float32 on the CPU, channels-last.
     """
-    settings = _Settings(
-        norm=norm,
-        library=library,
-        relu=relu,
-        most=most,
-        momentum=_momentum(norm),
-        sums=sums_of(x),
-    )
+    settings = _Settings(norm=norm, library=library, relu=relu, most=most, sums=sums_of(x))
     result: Tensor = _BatchNorm.apply(x, norm.weight, norm.bias, residual, settings)
     return result
 
@@ -96,17 +79,6 @@ def fits_batch_norm(norm: nn.BatchNorm2d, x_shape: tuple[int, ...]) -> str | Non
     return None
 
 
-def _momentum(norm: nn.BatchNorm2d) -> float | None:
-    """What part of this batch goes into the running statistics; None where none are kept."""
-    if not norm.track_running_stats or norm.running_mean is None or norm.running_var is None:
-        return None
-    if norm.num_batches_tracked is not None:
-        norm.num_batches_tracked.add_(1)
-        if norm.momentum is None:  # the plain average of all batches
-            return 1.0 / float(norm.num_batches_tracked)
-    return norm.momentum or 0.0
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Settings:
     """What a normalisation is, but for its tensors that learn."""
@@ -115,7 +87,6 @@ class _Settings:
     library: ctypes.CDLL
     relu: bool
     most: float
-    momentum: float | None
     sums: Tensor | None
 
 
@@ -125,67 +96,32 @@ class _BatchNorm(torch.autograd.Function):
         ctx: Any,
         x: Tensor,
         weight: Tensor | None,
-        bias: Tensor | None,
+        _bias: Tensor | None,
         residual: Tensor | None,
         settings: _Settings,
     ) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
         if residual is not None:
             residual = residual.contiguous(memory_format=torch.channels_last)
-        out = torch.empty_like(x)
-        mean, inv_std = (torch.empty(x.shape[1]) for _ in range(2))
-        job, _memory = _job(x)
-        job.eps, job.most, job.momentum = settings.norm.eps, settings.most, settings.momentum or 0.0
-        job.residual, job.weight, job.bias = map(pointer, (residual, weight, bias))
-        job.out, job.mean, job.inv_std = map(pointer, (out, mean, inv_std))
-        if settings.momentum is not None:
-            job.running_mean = pointer(settings.norm.running_mean)
-            job.running_var = pointer(settings.norm.running_var)
-        # Reading which values were let through costs less than reading the values again.
-        mask = _new_mask(job, settings.library) if settings.relu else None
-        job.mask = pointer(mask)
-        if settings.sums is not None:
-            job.sums, job.num_sums = pointer(settings.sums), len(settings.sums)
-        settings.library.convolens_batch_norm_forward(ctypes.byref(job))
-        ctx.save_for_backward(x, weight, mean, inv_std, mask)
+        found = take_statistics(x, settings.norm, settings.library, sums=settings.sums)
+        out, mask = normalise(
+            *(x, found, settings.library),
+            residual=residual,
+            relu=settings.relu,
+            most=settings.most,
+        )
+        ctx.save_for_backward(x, weight, mask, found.mean, found.inv_std, found.factors)
         ctx.library = settings.library
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, mean, inv_std, mask = ctx.saved_tensors
+        x, weight, mask, mean, inv_std, factors = ctx.saved_tensors
+        found = Statistics(mean=mean, inv_std=inv_std, factors=factors)
         grad_out = grad_out.contiguous(memory_format=torch.channels_last)
-        grad_x = torch.empty_like(x)
-        # Without ReLU, the gradient passes the addition unchanged.
-        adds = ctx.needs_input_grad[3]
-        grad_residual = torch.empty_like(x) if adds and mask is not None else None
-        learns = weight is not None
-        grad_weight, grad_bias = (torch.empty(x.shape[1]) if learns else None for _ in range(2))
-        job, _memory = _job(x)
-        job.weight, job.mean, job.inv_std, job.mask = map(pointer, (weight, mean, inv_std, mask))
-        job.grad_out, job.grad_x, job.grad_residual = map(
-            pointer, (grad_out, grad_x, grad_residual)
+        slope = take_slope(grad_out, x, weight, found, ctx.library, mask=mask)
+        grad_x, grad_residual = differentiate(
+            grad_out, x, found, slope, ctx.library, mask=mask, adds=ctx.needs_input_grad[3]
         )
-        job.grad_weight, job.grad_bias = pointer(grad_weight), pointer(grad_bias)
-        ctx.library.convolens_batch_norm_backward(ctypes.byref(job))
-        if adds and grad_residual is None:
-            grad_residual = grad_out
-        return grad_x, grad_weight, grad_bias, grad_residual, None
-
-
-def _new_mask(job: _Job, library: ctypes.CDLL) -> Tensor:
-    row = library.convolens_batch_norm_mask_row
-    row.argtypes, row.restype = [ctypes.c_int64], ctypes.c_int64
-    return torch.empty(job.M * row(job.C), dtype=torch.uint8)
-
-
-def _job(x: Tensor) -> tuple[_Job, Tensor]:
-    """The job's sizes, and memory that must live as long as it runs."""
-    N, C, H, W = x.shape
-    parts = num_parts(N * H * W)
-    memory = torch.empty(2 * parts * C + 2 * C, dtype=torch.float64)
-    job = _Job(N * H * W, C, parts, torch.get_num_threads())
-    job.x, job.partial = pointer(x), pointer(memory)
-    job.factors = memory.data_ptr() + 8 * 2 * parts * C
-    return job, memory
+        return grad_x, slope.weight, slope.bias, grad_residual, None

@@ -8,7 +8,7 @@
 static int64_t chunk_of(const struct conv_half *s) {
     int64_t chunk = SECOND_CACHE / pairs_of(s);
     chunk = chunk < LEAST_CHUNK ? LEAST_CHUNK : least(chunk, MOST_CHUNK);
-    return even_chunk(windows_of(s), chunk, s->num_threads);
+    return even_chunk(windows_of(s), chunk, s->num_threads, 8);
 }
 
 /* Filters lie as (blocks of K, pairs of neighbours along C, channels of the block). */

@@ -27,7 +27,18 @@ struct factors {
     float *to;
     int64_t to_row, to_vector;
     float scale; /* of the sums of pairs */
+    const float *ahead; /* what is wanted next from memory; NULL is more of the second factor */
+    int64_t ahead_step; /* how many floats of it are asked for with each line of the second factor */
 };
+
+/* Where to ask for memory first, and how far from one time to the next. */
+INLINE const float *ahead_of(const struct factors *f) {
+    return f->ahead ? f->ahead : f->b + AHEAD * f->b_next;
+}
+
+INLINE int64_t ahead_step_of(const struct factors *f) {
+    return f->ahead ? f->ahead_step : f->b_next;
+}
 
 /* to[i, v] (+)= sum over n of a[n, i] * b[n, v] */
 INLINE void product(struct factors f, const int rows, const int vectors, const int add) {
@@ -35,13 +46,15 @@ INLINE void product(struct factors f, const int rows, const int vectors, const i
     UNROLL for (int i = 0; i < rows; i++)
         UNROLL for (int v = 0; v < vectors; v++)
             sum[i][v] = add ? load(f.to + i * f.to_row + v * f.to_vector) : (vf){0};
+    const float *ahead = ahead_of(&f);
+    const int64_t step = ahead_step_of(&f);
     for (int64_t block = 0; block < f.blocks; block++, f.a += f.a_block, f.b += f.b_block) {
         const float *a = f.a, *b = f.b;
-        for (int64_t n = 0; n < f.count; n++, a += f.a_next, b += f.b_next) {
+        for (int64_t n = 0; n < f.count; n++, a += f.a_next, b += f.b_next, ahead += step) {
             vf line[2];
             UNROLL for (int v = 0; v < vectors; v++) {
                 line[v] = load(b + v * f.b_vector);
-                __builtin_prefetch(b + v * f.b_vector + AHEAD * f.b_next);
+                __builtin_prefetch(ahead + v * VL);
             }
             UNROLL for (int i = 0; i < rows; i++)
                 UNROLL for (int v = 0; v < vectors; v++) sum[i][v] += line[v] * a[i * f.a_row];
@@ -58,13 +71,15 @@ INLINE void product_of_pairs(struct factors f, const int rows, const int vectors
     vh sum[16][2];
     UNROLL for (int i = 0; i < rows; i++)
         UNROLL for (int v = 0; v < vectors; v++) sum[i][v] = (vh){0};
+    const float *ahead = ahead_of(&f);
+    const int64_t step = ahead_step_of(&f);
     for (int64_t block = 0; block < f.blocks; block++, f.a += f.a_block, f.b += f.b_block) {
         const float *a = f.a, *b = f.b;
-        for (int64_t n = 0; n < f.count; n++, a += f.a_next, b += f.b_next) {
+        for (int64_t n = 0; n < f.count; n++, a += f.a_next, b += f.b_next, ahead += step) {
             vh line[2];
             UNROLL for (int v = 0; v < vectors; v++) {
                 line[v] = load_pairs(b + v * f.b_vector);
-                __builtin_prefetch(b + v * f.b_vector + AHEAD * f.b_next);
+                __builtin_prefetch(ahead + v * VL);
             }
             UNROLL for (int i = 0; i < rows; i++) {
                 const vh each = same_pair(a + i * f.a_row);
@@ -105,8 +120,15 @@ INLINE void product_rows(struct factors f, int64_t left, const int vectors, cons
             product_of_rows(f, 1, vectors, add, half);
         f.a += done * f.a_row;
         f.to += done * f.to_row;
+        if (f.ahead) f.ahead += f.blocks * f.count * f.ahead_step;
         left -= done;
     }
+}
+
+/* How often a block's product reads its second factor: once for each line and each so many rows. */
+INLINE int64_t lines_read(const struct factors *f, int64_t rows, int64_t left) {
+    const int64_t most = left > VL ? ROWS : 2 * ROWS;
+    return (rows + most - 1) / most * f->blocks * f->count;
 }
 
 /* A block of columns or, at the end, the vector that is left. */

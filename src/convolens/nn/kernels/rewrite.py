@@ -22,7 +22,7 @@ from convolens.nn.kernels.conv_pool import conv_pool, fits_conv_pool
 from convolens.nn.kernels.max_pool import fits_max_pool, max_pool
 from convolens.nn.kernels.memory import pair
 from convolens.nn.kernels.plain import have_hooks, is_plain
-from convolens.nn.kernels.residual_end import find_residual_ends
+from convolens.nn.kernels.residual import find_residual_blocks
 from convolens.nn.kernels.winograd import conv3x3, fits_conv3x3
 
 # From here on, a quarter of the products forward outweighs a quarter of them backward.
@@ -64,9 +64,10 @@ def apply_kernels(model: nn.Module, library: ctypes.CDLL, *, half: bool = False)
     are found by `torch.fx`. Of a network that it cannot read, the largest parts are taken that it
     can; their chains are one kernel only while such a part itself is called. A residual block, of
     ours or torchvision's, adds its shortcut between its last batch norm and its ReLU, and all three
-    are one kernel. A kernel is used for float32 volumes on the CPU, outside of autocast and
-    compilation, and while no hook is on a module of its chain; otherwise the modules compute as
-    they always did. Gradients of gradients are refused with an error.
+    are one kernel; while it learns, the 3×3 convolutions and batch norms of a basic block are part
+    of it. A kernel is used for float32 volumes on the CPU, outside of autocast and compilation, and
+    while no hook is on a module of its chain; otherwise the modules compute as they always did.
+    Gradients of gradients are refused with an error.
 
     Args:
         library: what `load_library` returned.
@@ -75,8 +76,8 @@ def apply_kernels(model: nn.Module, library: ctypes.CDLL, *, half: bool = False)
     """
     half = half and has_half(library)
     modules = dict(model.named_modules())
-    ends = list(find_residual_ends(modules))
-    normalised = {end.chain[:1] for end in ends}
+    blocks = list(find_residual_blocks(modules))
+    normalised = {block.chain[:1] for block in blocks}
     chains = [
         found
         for found in _find_chains(modules)
@@ -107,16 +108,16 @@ def apply_kernels(model: nn.Module, library: ctypes.CDLL, *, half: bool = False)
                 module.forward = followers[module]
                 changed.append(module)
             followers[module].chains.append(chain)
-    for end in ends:
-        end.apply(library)
+    for block in blocks:
+        block.apply(library, half=half)
 
     def undo() -> None:
         for module in changed:
             module.__dict__.pop("forward", None)
-        for end in ends:
-            end.undo()
+        for block in blocks:
+            block.undo()
 
-    names = [*(found.names for found in chains), *(end.chain for end in ends)]
+    names = [*(found.names for found in chains), *(block.chain for block in blocks)]
     return Rewrite(chains=tuple(map(" + ".join, names)), undo=undo)
 
 

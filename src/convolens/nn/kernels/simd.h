@@ -28,6 +28,10 @@
 
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
+/* Against the compiler's own judgement, which would run out of registers: a loop that stays one, and a
+ * function that is not made part of a larger one. */
+#define ROLLED _Pragma("GCC unroll 1")
+#define APART static __attribute__((noinline))
 
 typedef float vf __attribute__((vector_size(4 * VL)));
 typedef int32_t vi __attribute__((vector_size(4 * VL)));
@@ -36,11 +40,11 @@ typedef float vf_anywhere __attribute__((vector_size(4 * VL), aligned(4), may_al
 
 INLINE int64_t round_up(int64_t count) { return (count + VL - 1) / VL * VL; }
 INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-/* How many of `all` things go at once: `wanted` or less, so that each thread has as many turns, but
- * a multiple of 8. */
-INLINE int64_t even_chunk(int64_t all, int64_t wanted, int64_t num_threads) {
+/* How many of `all` things go at once: about `wanted`, so that each thread has as many turns, and a
+ * multiple of `unit`. */
+INLINE int64_t even_chunk(int64_t all, int64_t wanted, int64_t num_threads, int64_t unit) {
     const int64_t turns = (all + wanted * num_threads - 1) / (wanted * num_threads);
-    return ((all + turns * num_threads - 1) / (turns * num_threads) + 7) / 8 * 8;
+    return ((all + turns * num_threads - 1) / (turns * num_threads) + unit - 1) / unit * unit;
 }
 INLINE vf load(const float *p) { return *(const vf_anywhere *)p; }
 INLINE void store(float *p, vf value) { *(vf_anywhere *)p = value; }
@@ -73,6 +77,15 @@ INLINE void finish_stores(void) {
 #endif
 }
 
+/* Zeros instead of memory that must not be touched. */
+INLINE vf load_if(const float *p, int there) {
+#if defined(__AVX512F__)
+    return (vf)_mm512_maskz_loadu_ps((__mmask16)-there, p);
+#else
+    return there ? load(p) : (vf){0};
+#endif
+}
+
 /* The first `count` lanes; the others are 0 and their memory is not touched. */
 INLINE vf load_part(const float *p, int64_t count) {
     if (count >= VL) return load(p);
@@ -95,6 +108,10 @@ INLINE void store_part(float *p, vf value, int64_t count) {
 #else
     memcpy(p, &value, (size_t)count * sizeof(float));
 #endif
+}
+
+INLINE void add_lanes(double *to, vf sum, int64_t count) {
+    for (int64_t lane = 0; lane < least(VL, count); lane++) to[lane] += (double)sum[lane];
 }
 
 INLINE vi load_bytes(const uint8_t *p, int64_t count) {
@@ -275,6 +292,11 @@ void run_parts(part_fn body, void *job, int64_t num_parts, int64_t num_threads);
 /* What whoever writes a part of a volume leaves of each channel for a normalisation: how many values
  * there are, one of them, and the sums of what all differ from it, and of the squares of that. */
 enum sums { COUNT, SHIFT, SUM, SQUARES, SUMS };
+
+/* What whoever writes a part of a gradient leaves of each channel for the normalisation that it is a
+ * gradient of: its sum, and that of its products with how far the normalised values are from their
+ * mean. */
+enum gradient_sums { GRADIENT, PRODUCT, GRADIENT_SUMS };
 
 INLINE int64_t first_of_part(int64_t part, int64_t num_parts, int64_t count) {
     return part * count / num_parts;

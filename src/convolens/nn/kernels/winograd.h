@@ -12,6 +12,7 @@
 #ifndef CONVOLENS_WINOGRAD_H
 #define CONVOLENS_WINOGRAD_H
 
+#include "normalised.h"
 #include "product.h"
 
 #define PLACES 36
@@ -29,7 +30,14 @@ struct winograd {
     const float *grad_out;
     float *grad_weight;
     float *memory; /* as many floats as the pass says it needs */
-    float *sums;   /* (num_chunks, SUMS, K) for a normalisation; NULL where none follows */
+    float *sums;   /* for a normalisation: (num_chunks, SUMS, K) where it follows, or
+                      (num_chunks, GRADIENT_SUMS, K) where the outputs are its gradient; or NULL */
+    struct source input;    /* what is read instead of x */
+    struct source gradient; /* what is read instead of grad_out */
+    struct gate gate;       /* what the outputs go through, where they are a gradient */
+    struct addend addend;   /* what the outputs are added to */
+    struct winograd *also;  /* the gradient of the input, which is computed chunk by chunk together
+                               with that of the filters; or NULL */
     float largest_weight;
 };
 
@@ -44,6 +52,14 @@ struct tiles {
     int64_t filter, sums; /* the same for transformed filters and their gradient */
 };
 
+/* What chunks of about `wanted` tiles should be a multiple of: whole rows of tiles, if they are short,
+ * so that no row of pixels is made twice but for the windows' edges; of 8 at least. */
+INLINE int64_t unit_of(const struct tiles *t, int64_t wanted) {
+    int64_t unit = t->columns;
+    while (unit % 8) unit *= 2;
+    return unit <= wanted * 3 / 2 ? unit : 8;
+}
+
 INLINE struct tiles tiles_of(const struct winograd *s, int64_t chunk) {
     struct tiles t = {.rows = (s->HO + 3) / 4, .columns = (s->WO + 3) / 4};
     t.all = s->N * t.rows * t.columns;
@@ -54,7 +70,7 @@ INLINE struct tiles tiles_of(const struct winograd *s, int64_t chunk) {
         chunk = SECOND_CACHE / (PLACES * (s->C + s->K));
         if (chunk < LEAST_CHUNK) chunk = LEAST_CHUNK;
         if (PLACES * t.filter > SECOND_CACHE && chunk < LARGE_CHUNK) chunk = LARGE_CHUNK;
-        t.chunk = even_chunk(t.all, chunk, s->num_threads);
+        t.chunk = even_chunk(t.all, chunk, s->num_threads, unit_of(&t, chunk));
     }
     t.num_chunks = (t.all + t.chunk - 1) / t.chunk;
     t.out_vector = (t.chunk + 1) * VL;
@@ -73,6 +89,83 @@ INLINE struct place place_of(const struct tiles *t, int64_t tile) {
     struct place p = {tile / (t->rows * t->columns), within / t->columns * 4,
                       within % t->columns * 4};
     return p;
+}
+
+/* The place of the next tile, without a division. */
+INLINE struct place place_after(const struct tiles *t, struct place p) {
+    p.x += 4;
+    if (p.x < 4 * t->columns) return p;
+    p.x = 0;
+    p.y += 4;
+    if (p.y < 4 * t->rows) return p;
+    return (struct place){p.n + 1, 0, 0};
+}
+
+/* How many rows of pixels the windows of so many tiles may touch: where they begin and end within a
+ * row of tiles, two more of these. */
+INLINE int64_t rows_at_most(const struct tiles *t, int64_t count) {
+    return (count / t->columns + 2) * 4 + 2;
+}
+
+INLINE int64_t made_inputs(const struct winograd *s, const struct tiles *t, int64_t count) {
+    return s->input.kind == AS_IS ? 0 : rows_at_most(t, count) * s->W * s->C;
+}
+
+/* Floats of what is made of the volumes for so many tiles. */
+INLINE int64_t made_floats(const struct winograd *s, const struct tiles *t, int64_t count) {
+    const int64_t gradients = rows_at_most(t, count) * s->WO * s->K;
+    return made_inputs(s, t, count) + (s->gradient.kind == AS_IS ? 0 : gradients);
+}
+
+/* Makes the rows of pixels that these tiles see, and returns a job that reads them. */
+INLINE struct winograd with_made(const struct winograd *s, const struct tiles *t, int64_t first,
+                                 int64_t count, float *made) {
+    struct winograd job = *s;
+    const struct place p = place_of(t, first), q = place_of(t, first + count - 1);
+    if (s->input.kind != AS_IS) {
+        const int64_t begin = p.n * s->H + (p.y > s->P ? p.y - s->P : 0);
+        const int64_t end = q.n * s->H + least(q.y - s->P + 6, s->H);
+        make_rows(&s->input, s->x, begin * s->W, end * s->W, s->C, made);
+        job.x = made - begin * s->W * s->C;
+    }
+    if (s->gradient.kind != AS_IS) {
+        const int64_t begin = p.n * s->HO + p.y, end = q.n * s->HO + least(q.y + 4, s->HO);
+        made += made_inputs(s, t, count);
+        make_rows(&s->gradient, s->grad_out, begin * s->WO, end * s->WO, s->K, made);
+        job.grad_out = made - begin * s->WO * s->K;
+    }
+    return job;
+}
+
+/* --- what comes next --- */
+
+/* The rows of two volumes that some tiles will read. While products before it are computed, the memory
+ * is asked for them, a share with each product. */
+struct wanted {
+    const float *from[2]; /* may be the same */
+    int64_t floats;       /* of each; 0 where nothing is wanted */
+};
+
+INLINE struct wanted rows_of(const struct tiles *t, int64_t first, int64_t count, int64_t H,
+                             int64_t W, int64_t C, const float *one, const float *other) {
+    struct wanted w = {.floats = 0};
+    if (first >= t->all) return w;
+    const struct place p = place_of(t, first);
+    const int64_t begin = (p.n * H + p.y) * W * C;
+    w.from[0] = one + begin;
+    w.from[1] = (other ? other : one) + begin;
+    w.floats = count * 16 * C;
+    return w;
+}
+
+/* Lets product `index` of `all` ask for its share; it reads so many lines. */
+INLINE void ask_for(struct factors *f, const struct wanted *w, int64_t index, int64_t all,
+                    int64_t lines) {
+    if (!w->floats) return;
+    const int two = w->from[0] != w->from[1];
+    const int64_t share = w->floats / (two ? (all + 1) / 2 : all) + 1;
+    f->ahead = w->from[index % 2] + (two ? index / 2 : index) * share;
+    f->ahead_step = share / lines + 1;
 }
 
 /* --- the transforms of a row or column, written out --- */
@@ -150,10 +243,11 @@ INLINE void transform_filter_back(const vf u[6], vf o[3]) {
 /* What a transformed value becomes in memory. */
 enum kind { FLOATS, HALVES };
 
-INLINE void put(void *to, int64_t at, vf value, const enum kind kind) {
+/* `scale` is of halves. */
+INLINE void put(void *to, int64_t at, vf value, float scale, const enum kind kind) {
     if (kind == FLOATS) store((float *)to + at, value);
 #if HALF
-    if (kind == HALVES) store_halves((float16 *)to + at, value);
+    if (kind == HALVES) store_halves((float16 *)to + at, value * scale);
 #endif
 }
 
@@ -165,38 +259,61 @@ INLINE void interleave(const float16 lines[PLACES][2][VL], float *to, int64_t ne
 }
 #endif
 
-/* Transforms 6x6 pixels of a vector of channels, `scale` times as large, to places `next` apart. */
-INLINE void transform_window(const float *image, int64_t H, int64_t W, int64_t C, int64_t y0,
-                             int64_t x0, float scale, void *to, int64_t next,
-                             const int inside, const enum kind kind) {
-    vf half[6][6], line[6], whole[6];
-    UNROLL for (int x = 0; x < 6; x++) {
-        UNROLL for (int y = 0; y < 6; y++) {
-            const int64_t row = y0 + y, column = x0 + x;
-            line[y] = (vf){0};
-            if (inside || (row >= 0 && row < H && column >= 0 && column < W))
-                line[y] = load(image + (row * W + column) * C);
-            if (kind != FLOATS) line[y] *= scale;
+/* Transforms 6x6 pixels of a vector of channels, `scale` times as large, to places `next` apart;
+ * three rows of places at a time, whose columns the registers hold. */
+INLINE void transform_window(const float *from, int64_t row, int64_t column, float scale, void *to,
+                             int64_t next, const enum kind kind) {
+    vf half[3][6], line[6], whole[6];
+    UNROLL for (int lower = 0; lower < 2; lower++) {
+        UNROLL for (int x = 0; x < 6; x++) {
+            UNROLL for (int y = 0; y < 6; y++) line[y] = load(from + y * row + x * column);
+            transform_input(line, whole);
+            UNROLL for (int y = 0; y < 3; y++) half[y][x] = whole[3 * lower + y];
         }
-        transform_input(line, half[x]);
-    }
-    UNROLL for (int y = 0; y < 6; y++) {
-        UNROLL for (int x = 0; x < 6; x++) line[x] = half[x][y];
-        transform_input(line, whole);
-        UNROLL for (int x = 0; x < 6; x++) put(to, (y * 6 + x) * next, whole[x], kind);
+        UNROLL for (int y = 0; y < 3; y++) {
+            transform_input(half[y], whole);
+            UNROLL for (int x = 0; x < 6; x++)
+                put(to, ((3 * lower + y) * 6 + x) * next, whole[x], scale, kind);
+        }
     }
 }
 
-INLINE void transform_inputs(const struct winograd *s, const struct tiles *t, int64_t tile,
-                             int64_t c, float scale, void *to, int64_t next,
-                             const enum kind kind) {
-    const struct place p = place_of(t, tile);
-    const int64_t y = p.y - s->P, x = p.x - s->P;
-    const float *image = s->x + p.n * s->H * s->W * s->C + c;
-    if (y >= 0 && x >= 0 && y + 6 <= s->H && x + 6 <= s->W)
-        transform_window(image, s->H, s->W, s->C, y, x, scale, to, next, 1, kind);
-    else
-        transform_window(image, s->H, s->W, s->C, y, x, scale, to, next, 0, kind);
+APART void transform_floats(const float *from, int64_t row, int64_t column, float *to,
+                            int64_t next) {
+    transform_window(from, row, column, 1, to, next, FLOATS);
+}
+
+#if HALF
+APART void transform_halves(const float *from, int64_t row, int64_t column, float scale,
+                            float16 *to, int64_t next) {
+    transform_window(from, row, column, scale, to, next, HALVES);
+}
+#endif
+
+INLINE void transform_as(const float *from, int64_t row, int64_t column, float scale, void *to,
+                         int64_t next, const enum kind kind) {
+    if (kind == FLOATS) transform_floats(from, row, column, to, next);
+#if HALF
+    if (kind == HALVES) transform_halves(from, row, column, scale, to, next);
+#endif
+}
+
+/* Transforms what the window at a tile's place sees, with zeros around the image. */
+INLINE void transform_inputs(const struct winograd *s, struct place p, int64_t c, float scale,
+                             void *to, int64_t next, const enum kind kind) {
+    const int64_t y0 = p.y - s->P, x0 = p.x - s->P, row = s->W * s->C;
+    const float *from = s->x + ((p.n * s->H + y0) * s->W + x0) * s->C + c;
+    if (y0 >= 0 && x0 >= 0 && y0 + 6 <= s->H && x0 + 6 <= s->W) {
+        transform_as(from, row, s->C, scale, to, next, kind);
+        return;
+    }
+    float window[6][6][VL];
+    for (int64_t y = 0; y < 6; y++)
+        UNROLL for (int64_t x = 0; x < 6; x++) {
+            const int inside = y0 + y >= 0 && y0 + y < s->H && x0 + x >= 0 && x0 + x < s->W;
+            store(window[y][x], load_if(from + y * row + x * s->C, inside));
+        }
+    transform_as(window[0][0], 6 * VL, VL, scale, to, next, kind);
 }
 
 #if HALF
@@ -204,8 +321,8 @@ INLINE void transform_inputs(const struct winograd *s, const struct tiles *t, in
 INLINE float largest_input(const struct winograd *s, const struct tiles *t, int64_t first,
                            int64_t count) {
     vf largest = {0};
-    for (int64_t i = 0; i < count; i++) {
-        const struct place p = place_of(t, first + i);
+    struct place p = place_of(t, first);
+    for (int64_t i = 0; i < count; i++, p = place_after(t, p)) {
         /* The last two columns of a window are the first two of its neighbour's. */
         const int alone = i + 1 == count || p.x + 4 >= s->WO;
         const int64_t y0 = p.y > s->P ? p.y - s->P : 0, y1 = least(p.y - s->P + 6, s->H);
@@ -219,5 +336,13 @@ INLINE float largest_input(const struct winograd *s, const struct tiles *t, int6
     return largest_lane(largest);
 }
 #endif
+
+/* What the pass for the filters' gradient needs of the other one. */
+void convolens_winograd_forward(struct winograd *s);
+void winograd_transform_filters(struct winograd *s);
+/* Convolves a chunk; returns where the volume that it read begins, and memory of this thread.
+ * `beside` is another volume as large as the outputs whose rows are wanted next; or NULL. */
+const float *winograd_convolve_chunk(const struct winograd *s, int64_t chunk, int64_t thread,
+                                     const float *beside, float **room);
 
 #endif

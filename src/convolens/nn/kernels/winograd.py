@@ -9,10 +9,12 @@ from torch import Tensor, nn
 
 from convolens.nn.kernels.convolution import Convolution, convolve, misfit
 from convolens.nn.kernels.memory import counted, keep_sums, largest, pair, pointer, scratch
+from convolens.nn.kernels.normalised import Addend, Differentiated, Gate, Normalised, Source
 
 # With fewer tiles, transforming the filters costs more than it saves: measured.
 LEAST_TILES = 32
 FILTERS_PER_TILE = 8192
+LEAST_HALF_CHANNELS = 32  # with fewer, the products of float16 save less than the scales cost
 
 _POINTERS = ("x", "weight", "bias", "out", "grad_out", "grad_weight", "memory", "sums")
 
@@ -25,6 +27,11 @@ class _Job(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("num_threads", "flip", "half")),
         ("weight_strides", ctypes.c_int64 * 4),
         *((name, ctypes.c_void_p) for name in _POINTERS),
+        ("input", Source),
+        ("gradient", Source),
+        ("gate", Gate),
+        ("addend", Addend),
+        ("also", ctypes.c_void_p),
         ("largest_weight", ctypes.c_float),
     ]
 
@@ -53,16 +60,17 @@ def conv3x3(
         padding: zeros on each side; at most 2.
         half: whether products are taken in float16, which `has_half` must allow. Both factors are
             scaled by powers of two such that none overflows, up to 64 products are added in
-            float16 and these sums in float32: results differ by about 0.4 %.
+            float16 and these sums in float32: results differ by about 0.4 %. With fewer than 32
+            channels it would save nothing, and float32 is taken.
         normalised: whether `batch_norm` comes next, which then need not read the volume for its
             statistics.
     Shape: x (N, C, H, W) -> (N, K, H + 2P − 2, W + 2P − 2); float32 on the CPU, channels-last,
         C and K multiples of the processor's vector, as `fits_conv3x3` demands.
     """
-    method = _Winograd(library, padding, largest(weight) if half else None)
+    method = winograd_of(weight, library, padding=padding, half=half)
     if not normalised:
         return convolve(_Conv3x3, x, weight, bias, method)
-    sums = method.make_sums(x, weight)
+    sums = method.make_sums(x, len(weight))
     out = convolve(_Conv3x3, x, weight, bias, replace(method, sums=sums))
     keep_sums(out, sums)
     return out
@@ -99,8 +107,16 @@ class _Conv3x3(Convolution):
     pass
 
 
+def winograd_of(
+    weight: Tensor, library: ctypes.CDLL, *, padding: int = 1, half: bool = False
+) -> "Winograd":
+    """The method for these filters, with the arguments of `conv3x3`."""
+    half = half and min(weight.shape[:2]) >= LEAST_HALF_CHANNELS
+    return Winograd(library, padding, largest(weight) if half else None)
+
+
 @dataclass(frozen=True)
-class _Winograd:
+class Winograd:
     """A method of convolution.
 
     Args:
@@ -113,27 +129,81 @@ class _Winograd:
     largest_weight: float | None
     sums: Tensor | None = None
 
-    def make_sums(self, x: Tensor, weight: Tensor) -> Tensor:
-        """Memory for the sums that a normalisation needs."""
-        job = self._job(x, weight, self.padding)
-        return torch.empty(counted(self.library.convolens_winograd_chunks, job), 4, job.K)
+    def make_sums(self, x: Tensor, filters: int) -> Tensor:
+        """Memory for the sums that a normalisation of the result needs."""
+        return torch.empty(self._num_chunks(x, filters), 4, filters)
 
-    def run(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def make_gradient_sums(self, grad_out: Tensor, channels: int) -> Tensor:
+        """Memory for those that the normalisation before the convolution needs backwards."""
+        return torch.empty(self._num_chunks(grad_out, channels), 2, channels)
+
+    def run(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, *, source: Normalised | None = None
+    ) -> Tensor:
+        """The convolution.
+
+        Args:
+            source: what is read instead of x.
+        """
         job = self._job(x, weight, self.padding)
         out = torch.empty(job.N, job.K, job.HO, job.WO, memory_format=torch.channels_last)
         job.bias, job.sums = pointer(bias), pointer(self.sums)
+        if source is not None:
+            job.input = source.as_source()
         self._forward(job, out)
         return out
 
     def grad_x(self, grad_x: Tensor, weight: Tensor, grad_out: Tensor) -> None:
-        # The same convolution with the filters turned and their channels exchanged.
-        job = self._job(grad_out, weight.transpose(0, 1), 2 - self.padding)
-        job.flip = True
-        self._forward(job, grad_x)
+        self._forward(self._turned(weight, grad_out), grad_x)
 
     def grad_weight(self, x: Tensor, weight: Tensor, grad_out: Tensor) -> Tensor:
+        return self._backward(self._job(x, weight, self.padding), weight, grad_out)
+
+    def gradients(
+        self,
+        grad_x: Tensor,
+        x: Tensor,
+        weight: Tensor,
+        grad_out: Tensor,
+        *,
+        source: Normalised | None = None,
+        gradient: Differentiated | None = None,
+        sums: Tensor | None = None,
+        addend: tuple[Tensor, Tensor | None] | None = None,
+    ) -> Tensor:
+        """Fills in the gradient of the convolution's input, and returns that of the filters.
+
+        Args:
+            source: what is read instead of x; `grad_x` is then the gradient before its ReLU.
+            gradient: what is read instead of grad_out.
+            sums: memory of `make_gradient_sums`, filled in where there is a source.
+            addend: a volume and its mask, added to the gradient of the input.
+        """
+        turned, job = self._turned(weight, grad_out), self._job(x, weight, self.padding)
+        if source is not None:
+            job.input, turned.gate, turned.sums = (
+                source.as_source(),
+                source.as_gate(),
+                pointer(sums),
+            )
+        if gradient is not None:
+            job.gradient = turned.input = gradient.as_source()
+        if addend is not None:
+            turned.addend = Addend(*map(pointer, addend))
+        memory = scratch(self.library.convolens_winograd_forward_floats, turned)
+        turned.out, turned.memory = pointer(grad_x), pointer(memory)
+        job.also = ctypes.addressof(turned)
+        return self._backward(job, weight, grad_out)
+
+    def _turned(self, weight: Tensor, grad_out: Tensor) -> _Job:
+        """The gradient of the input: the filters turned and their channels exchanged."""
+        job = self._job(grad_out, weight.transpose(0, 1), 2 - self.padding)
+        job.flip = True
+        return job
+
+    def _backward(self, job: _Job, weight: Tensor, grad_out: Tensor) -> Tensor:
         grad_weight = torch.empty_like(weight)
-        job = self._job(x, grad_weight, self.padding)
+        job.weight_strides[:] = grad_weight.stride()
         memory = scratch(self.library.convolens_winograd_backward_floats, job)
         job.grad_out, job.grad_weight, job.memory = map(pointer, (grad_out, grad_weight, memory))
         self.library.convolens_winograd_backward(ctypes.byref(job))
@@ -145,10 +215,19 @@ class _Winograd:
         self.library.convolens_winograd_forward(ctypes.byref(job))
 
     def _job(self, x: Tensor, weight: Tensor, padding: int) -> _Job:
-        N, C, H, W = x.shape
-        job = _Job(N, C, H, W, len(weight), H + 2 * padding - 2, W + 2 * padding - 2, padding)
-        job.num_threads = torch.get_num_threads()
-        job.half, job.largest_weight = self.largest_weight is not None, self.largest_weight or 0.0
+        job = self._sizes(x, len(weight), padding)
         job.x, job.weight = pointer(x), pointer(weight)
         job.weight_strides[:] = weight.stride()
         return job
+
+    def _sizes(self, x: Tensor, filters: int, padding: int) -> _Job:
+        N, C, H, W = x.shape
+        job = _Job(N, C, H, W, filters, H + 2 * padding - 2, W + 2 * padding - 2, padding)
+        job.num_threads = torch.get_num_threads()
+        job.half, job.largest_weight = self.largest_weight is not None, self.largest_weight or 0.0
+        return job
+
+    def _num_chunks(self, x: Tensor, filters: int) -> int:
+        return counted(
+            self.library.convolens_winograd_chunks, self._sizes(x, filters, self.padding)
+        )

@@ -3,6 +3,7 @@
 
 #define MOST_AT_ONCE 256      /* tiles whose sums for a few filters are taken in one go */
 #define MOST_PARTIAL 33554432 /* floats of all parts' sums */
+#define MOST_TOGETHER (4 * SECOND_CACHE) /* floats of transformed filters: measured */
 #define CHANNELS_AT_ONCE (4 * VL)
 #define MOST_GROUPS (MOST_AT_ONCE / GROUP)
 
@@ -18,38 +19,69 @@ static struct tiles all_tiles_of(const struct winograd *s) {
 
 /* --- a chunk's volumes --- */
 
-INLINE void transform_gradients(const struct winograd *s, const struct tiles *t, int64_t tile,
-                                int64_t k, float scale, void *to, int64_t next,
-                                const enum kind kind) {
-    const struct place p = place_of(t, tile);
-    const float *from = s->grad_out + ((p.n * s->HO + p.y) * s->WO + p.x) * s->K + k;
-    const int64_t rows = s->HO - p.y, columns = s->WO - p.x;
-    vf half[4][6], line[4], whole[6];
-    UNROLL for (int x = 0; x < 4; x++) {
-        UNROLL for (int y = 0; y < 4; y++) {
-            line[y] = (vf){0};
-            if (y < rows && x < columns) line[y] = load(from + (y * s->WO + x) * s->K);
-            if (kind != FLOATS) line[y] *= scale;
+/* Transforms the gradients of 4x4 outputs, three rows of places at a time. */
+INLINE void transform_tile(const float *from, int64_t row, int64_t column, float scale, void *to,
+                           int64_t next, const enum kind kind) {
+    vf half[3][4], line[4], whole[6];
+    UNROLL for (int lower = 0; lower < 2; lower++) {
+        UNROLL for (int x = 0; x < 4; x++) {
+            UNROLL for (int y = 0; y < 4; y++) line[y] = load(from + y * row + x * column);
+            transform_gradient(line, whole);
+            UNROLL for (int y = 0; y < 3; y++) half[y][x] = whole[3 * lower + y];
         }
-        transform_gradient(line, half[x]);
+        UNROLL for (int y = 0; y < 3; y++) {
+            transform_gradient(half[y], whole);
+            UNROLL for (int x = 0; x < 6; x++)
+                put(to, ((3 * lower + y) * 6 + x) * next, whole[x], scale, kind);
+        }
     }
-    UNROLL for (int y = 0; y < 6; y++) {
-        UNROLL for (int x = 0; x < 4; x++) line[x] = half[x][y];
-        transform_gradient(line, whole);
-        UNROLL for (int x = 0; x < 6; x++) put(to, (y * 6 + x) * next, whole[x], kind);
+}
+
+APART void transform_tile_floats(const float *from, int64_t row, int64_t column, float *to,
+                                 int64_t next) {
+    transform_tile(from, row, column, 1, to, next, FLOATS);
+}
+
+#if HALF
+APART void transform_tile_halves(const float *from, int64_t row, int64_t column, float scale,
+                                 float16 *to, int64_t next) {
+    transform_tile(from, row, column, scale, to, next, HALVES);
+}
+#endif
+
+INLINE void transform_tile_as(const float *from, int64_t row, int64_t column, float scale,
+                              void *to, int64_t next, const enum kind kind) {
+    if (kind == FLOATS) transform_tile_floats(from, row, column, to, next);
+#if HALF
+    if (kind == HALVES) transform_tile_halves(from, row, column, scale, to, next);
+#endif
+}
+
+/* Transforms the gradients of the outputs at a tile's place, with zeros where it is cut off. */
+INLINE void transform_gradients(const struct winograd *s, struct place p, int64_t k, float scale,
+                                void *to, int64_t next, const enum kind kind) {
+    const float *from = s->grad_out + ((p.n * s->HO + p.y) * s->WO + p.x) * s->K + k;
+    const int64_t rows = s->HO - p.y, columns = s->WO - p.x, row = s->WO * s->K;
+    if (rows >= 4 && columns >= 4) {
+        transform_tile_as(from, row, s->K, scale, to, next, kind);
+        return;
     }
+    float tile[4][4][VL];
+    for (int64_t y = 0; y < 4; y++)
+        UNROLL for (int64_t x = 0; x < 4; x++)
+            store(tile[y][x], load_if(from + y * row + x * s->K, y < rows && x < columns));
+    transform_tile_as(tile[0][0], 4 * VL, VL, scale, to, next, kind);
 }
 
 static void load_floats(const struct winograd *s, const struct tiles *t, int64_t first,
                         int64_t count, float *in, float *grads) {
     const int64_t next = grads_of(s, t);
-    for (int64_t i = 0; i < count; i++) {
+    struct place p = place_of(t, first);
+    for (int64_t i = 0; i < count; i++, in += VL, grads += VL, p = place_after(t, p)) {
         for (int64_t c = 0; c < s->C; c += VL)
-            transform_inputs(s, t, first + i, c, 1, in + c / VL * t->in_vector + i * VL, t->in,
-                             FLOATS);
+            transform_inputs(s, p, c, 1, in + c / VL * t->in_vector, t->in, FLOATS);
         for (int64_t k = 0; k < s->K; k += VL)
-            transform_gradients(s, t, first + i, k, 1, grads + k / VL * t->in_vector + i * VL,
-                                next, FLOATS);
+            transform_gradients(s, p, k, 1, grads + k / VL * t->in_vector, next, FLOATS);
     }
 }
 
@@ -57,8 +89,8 @@ static void load_floats(const struct winograd *s, const struct tiles *t, int64_t
 static float largest_gradient(const struct winograd *s, const struct tiles *t, int64_t first,
                               int64_t count) {
     vf largest = {0};
-    for (int64_t i = 0; i < count; i++) {
-        const struct place p = place_of(t, first + i);
+    struct place p = place_of(t, first);
+    for (int64_t i = 0; i < count; i++, p = place_after(t, p)) {
         const int64_t columns = least(4, s->WO - p.x);
         for (int64_t y = p.y; y < least(p.y + 4, s->HO); y++) {
             const float *row = s->grad_out + ((p.n * s->HO + y) * s->WO + p.x) * s->K;
@@ -79,18 +111,20 @@ static float load_group(const struct winograd *s, const struct tiles *t, int64_t
         scale_to(largest_gradient(s, t, first, count), most / BACKWARD_INPUT_MOST);
     float16 lines[PLACES][2][VL];
     memset(lines, 0, sizeof(lines));
+    struct place next_place = place_of(t, first);
     for (int64_t i = 0; i < count; i += 2, in += VL, grads += VL) {
         const int64_t tiles = least(2, count - i);
         if (tiles < 2) memset(lines, 0, sizeof(lines));
+        const struct place p[2] = {next_place, place_after(t, next_place)};
+        next_place = place_after(t, p[1]);
         for (int64_t c = 0; c < s->C; c += VL) {
             for (int64_t j = 0; j < tiles; j++)
-                transform_inputs(s, t, first + i + j, c, in_scale, lines[0][j], 2 * VL, HALVES);
+                transform_inputs(s, p[j], c, in_scale, lines[0][j], 2 * VL, HALVES);
             interleave(lines, in + c / VL * t->in_vector, t->in);
         }
         for (int64_t k = 0; k < s->K; k += VL) {
             for (int64_t j = 0; j < tiles; j++)
-                transform_gradients(s, t, first + i + j, k, grad_scale, lines[0][j], 2 * VL,
-                                    HALVES);
+                transform_gradients(s, p[j], k, grad_scale, lines[0][j], 2 * VL, HALVES);
             interleave(lines, grads + k / VL * t->in_vector, next);
         }
     }
@@ -118,10 +152,13 @@ static float load_tiles(const struct winograd *s, const struct tiles *t, int64_t
  * `left` filters or a block; `scales` are of the groups. */
 INLINE void multiply_gradients(const struct winograd *s, const struct tiles *t, int64_t count,
                                const float *in, const float *grads, float *sums, int64_t row,
-                               int64_t left, const float *scales, const int add) {
+                               int64_t left, const float *scales, const int add,
+                               const struct wanted *wanted, int64_t index) {
     struct factors f = {.a = in, .a_row = 1, .a_next = VL, .b = grads, .b_next = VL,
                         .b_vector = t->in_vector, .count = count, .blocks = 1, .to = sums,
                         .to_row = row, .to_vector = VL};
+    const int64_t all = PLACES * ((s->K + BLOCK - 1) / BLOCK) * (s->C / VL);
+    if (wanted) ask_for(&f, wanted, index, all, lines_read(&f, VL, left) / (s->half ? 2 : 1));
     if (!s->half) {
         product_block(f, VL, left, add, 0);
         return;
@@ -170,30 +207,59 @@ static int64_t parts_of(const struct winograd *s, const struct tiles *t) {
 }
 
 static void add_group(const struct winograd *s, const struct tiles *t, int64_t first,
-                      int64_t count, float *in, float *grads, float *sums) {
+                      int64_t count, float *in, float *grads, float *sums,
+                      const struct wanted *wanted) {
     const float scale = load_tiles(s, t, first, first, count, in, grads);
+    int64_t index = 0;
     for (int64_t place = 0; place < PLACES; place++)
         for (int64_t k = 0; k < s->K; k += BLOCK)
-            for (int64_t c = 0; c < s->C; c += VL) {
+            for (int64_t c = 0; c < s->C; c += VL, index++) {
                 const float *a = in + place * t->in + c / VL * t->in_vector;
                 const float *b = grads + place * grads_of(s, t) + k / VL * t->in_vector;
                 float *to = sums + place * t->sums + c * s->K + k;
-                multiply_gradients(s, t, count, a, b, to, s->K, s->K - k, &scale, 1);
+                multiply_gradients(s, t, count, a, b, to, s->K, s->K - k, &scale, 1, wanted, index);
             }
+}
+
+/* What the next chunk reads, as far as tiles `first` on of this one are to it: gradients, and what
+ * makes their source of them, or else inputs. */
+INLINE struct wanted wanted_after(const struct winograd *s, const struct tiles *t, int64_t first,
+                                  int64_t count) {
+    const float *other = s->gradient.kind == DIFFERENTIATED ? s->gradient.x : NULL;
+    if (!other && s->C == s->K && s->H == s->HO && s->W == s->WO) other = s->x;
+    return rows_of(t, first + t->chunk, count, s->HO, s->WO, s->K, s->grad_out, other);
+}
+
+/* Floats that each thread has to itself. */
+INLINE int64_t floats_of_thread(const struct winograd *s, const struct tiles *t) {
+    return PLACES * (t->in + grads_of(s, t)) + made_floats(s, t, t->chunk);
 }
 
 static void add_part(void *data, int64_t part, int64_t thread) {
     const struct winograd *s = data;
     const struct tiles t = tiles_of(s, 0);
-    const int64_t parts = parts_of(s, &t), grads = grads_of(s, &t);
+    const int64_t parts = parts_of(s, &t), step = s->half ? GROUP : t.chunk;
     float *sums = s->memory + part * PLACES * t.sums;
-    float *in = s->memory + PLACES * (parts * t.sums + thread * (t.in + grads));
+    float *own = s->memory + PLACES * parts * t.sums + thread * floats_of_thread(s, &t);
     memset(sums, 0, (size_t)(PLACES * t.sums) * sizeof(float));
-    const int64_t last = least(first_of_part(part + 1, parts, t.num_chunks) * t.chunk, t.all);
-    const int64_t step = s->half ? least(GROUP, t.chunk) : t.chunk;
-    for (int64_t first = first_of_part(part, parts, t.num_chunks) * t.chunk; first < last;
-         first += step)
-        add_group(s, &t, first, least(step, last - first), in, in + PLACES * t.in, sums);
+    const int64_t last = first_of_part(part + 1, parts, t.num_chunks);
+    for (int64_t chunk = first_of_part(part, parts, t.num_chunks); chunk < last; chunk++) {
+        const int64_t begin = chunk * t.chunk, end = least(begin + t.chunk, t.all);
+        struct winograd job = *s;
+        float *in = own;
+        if (s->also) {
+            /* Its factors are no longer needed, so these may lie in the same lines of the caches. */
+            job.grad_out = winograd_convolve_chunk(s->also, chunk, thread, s->x, &in);
+            job.gradient.kind = AS_IS;
+        }
+        float *grads = in + PLACES * t.in;
+        job = with_made(&job, &t, begin, end - begin, own + PLACES * (t.in + grads_of(s, &t)));
+        for (int64_t first = begin; first < end; first += step) {
+            const int64_t count = least(step, end - first);
+            const struct wanted wanted = wanted_after(s, &t, first, count);
+            add_group(&job, &t, first, count, in, grads, sums, &wanted);
+        }
+    }
 }
 
 static void reduce_part(void *data, int64_t part, int64_t thread) {
@@ -207,24 +273,29 @@ static void reduce_part(void *data, int64_t part, int64_t thread) {
 /* Few tiles and large filters: all tiles are transformed, then each part takes a block of filters
  * and a few channels at a time, whose sums stay in the second cache until they are stored. */
 
+/* Tiles that are transformed together. */
+INLINE int64_t step_of(const struct winograd *s) { return s->half ? GROUP : VL; }
+
 static int goes_at_once(const struct tiles *all) {
     return all->all <= MOST_AT_ONCE && PLACES * all->sums > SECOND_CACHE;
 }
 
-/* The scales of the groups, at the end of the memory. */
+/* After the tiles and the sums: the scales of the groups, and then what threads make of volumes. */
 INLINE float *scales_of(const struct winograd *s, const struct tiles *t) {
     const int64_t sums = PLACES * s->num_threads * (CHANNELS_AT_ONCE * BLOCK + VL);
     return s->memory + PLACES * (t->in + grads_of(s, t)) + sums;
 }
 
 static void transform_part(void *data, int64_t part, int64_t thread) {
-    (void)thread;
     const struct winograd *s = data;
     const struct tiles t = all_tiles_of(s);
-    const int64_t step = s->half ? GROUP : VL, first = part * step;
-    const float scale = load_tiles(s, &t, 0, first, least(step, t.all - first), s->memory,
+    const int64_t step = step_of(s), first = part * step, count = least(step, t.all - first);
+    float *scales = scales_of(s, &t);
+    const struct winograd made = with_made(
+        s, &t, first, count, scales + MOST_GROUPS + thread * made_floats(s, &t, step));
+    const float scale = load_tiles(&made, &t, 0, first, count, s->memory,
                                    s->memory + PLACES * t.in);
-    if (s->half) scales_of(s, &t)[part] = scale;
+    if (s->half) scales[part] = scale;
 }
 
 static void block_part(void *data, int64_t part, int64_t thread) {
@@ -241,26 +312,40 @@ static void block_part(void *data, int64_t part, int64_t thread) {
                 const float *a = in + place * t.in + (first + c) / VL * t.in_vector;
                 const float *b = grads + place * next;
                 float *to = sums + place * place_floats + c * BLOCK;
-                multiply_gradients(s, &t, t.all, a, b, to, BLOCK, s->K - k, scales_of(s, &t), 0);
+                multiply_gradients(s, &t, t.all, a, b, to, BLOCK, s->K - k, scales_of(s, &t), 0,
+                                   NULL, 0);
             }
         for (int64_t v = 0; v < least(BLOCK, s->K - k); v += VL)
             store_filters(s, sums + v, place_floats, BLOCK, 1, k + v, first, channels);
     }
 }
 
+/* Whether the gradients of input and filters share chunks: they have the same tiles, and the filters
+ * and their sums leave each other room in the caches. */
+static int goes_together(const struct winograd *s) {
+    const struct tiles t = tiles_of(s, 0);
+    return s->also->HO == s->HO && s->also->WO == s->WO && PLACES * t.sums <= MOST_TOGETHER;
+}
+
 int64_t convolens_winograd_backward_floats(const struct winograd *s) {
-    struct tiles t = tiles_of(s, 0);
-    if (!goes_at_once(&t))
-        return PLACES * (parts_of(s, &t) * t.sums + s->num_threads * (t.in + grads_of(s, &t)));
-    t = all_tiles_of(s);
-    return scales_of(s, &t) - s->memory + MOST_GROUPS;
+    const struct tiles t = tiles_of(s, 0), all = all_tiles_of(s);
+    if (goes_at_once(&t) && !(s->also && goes_together(s)))
+        return scales_of(s, &all) - s->memory + MOST_GROUPS +
+               s->num_threads * made_floats(s, &all, step_of(s));
+    return PLACES * parts_of(s, &t) * t.sums + s->num_threads * floats_of_thread(s, &t);
 }
 
 void convolens_winograd_backward(struct winograd *s) {
-    struct tiles t = tiles_of(s, 0);
-    if (goes_at_once(&t)) {
-        const int64_t step = s->half ? GROUP : VL;
-        run_parts(transform_part, s, (t.all + step - 1) / step, s->num_threads);
+    const struct tiles t = tiles_of(s, 0);
+    if (s->also && goes_together(s)) {
+        winograd_transform_filters(s->also);
+    } else if (s->also) {
+        convolens_winograd_forward(s->also);
+        s->also = NULL;
+    }
+    if (!s->also && goes_at_once(&t)) {
+        const int64_t step = step_of(s);
+        run_parts(transform_part, s, (all_tiles_of(s).all + step - 1) / step, s->num_threads);
         run_parts(block_part, s, (s->K + BLOCK - 1) / BLOCK, s->num_threads);
     } else {
         run_parts(add_part, s, parts_of(s, &t), s->num_threads);

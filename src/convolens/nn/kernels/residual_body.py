@@ -1,0 +1,164 @@
+"""A residual block as one: relu(bn2(conv2(relu(bn1(conv1(x))))) + shortcut), 3×3 convolutions.
+
+What bn1 and its ReLU give is never in memory: conv2 makes it where it reads what conv1 gave. So do
+the gradients of the convolutions with those of the normalisations, and the gradient of the shortcut
+is added where that of x is stored. The volumes are read and written three quarters as often.
+"""
+
+import ctypes
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from convolens.nn.kernels.memory import sums_of
+from convolens.nn.kernels.norm_passes import (
+    differentiate,
+    normalise,
+    take_slope,
+    take_statistics,
+)
+from convolens.nn.kernels.normalised import Differentiated, Normalised
+from convolens.nn.kernels.winograd import Winograd, winograd_of
+
+
+def residual_body(
+    x: Tensor,
+    shortcut: Tensor | None,
+    conv1: nn.Conv2d | None,
+    norm1: nn.BatchNorm2d,
+    conv2: nn.Conv2d,
+    norm2: nn.BatchNorm2d,
+    library: ctypes.CDLL,
+    *,
+    half: bool = False,
+) -> Tensor:
+    """Computes relu(norm2(conv2(relu(norm1(conv1(x))))) + shortcut).
+
+    The norms take the batch's own statistics and update the running ones. Gradients of gradients
+    are refused.
+
+    Args:
+        shortcut: what is added, (N, K, H, W); None adds x itself, which needs conv1.
+        conv1, conv2: 3×3 with stride 1, padding 1 and no bias, which `fits_conv3x3` takes. Where
+            conv1 is None, x is what it gave.
+        norm1, norm2: modules that `fits_batch_norm` takes.
+        library: what `load_library` returned.
+        half: whether products are taken in float16, see `conv3x3`.
+    Shape: x (N, C, H, W) -> (N, K, H, W); float32 on the CPU, channels-last.
+    """
+    x = x.contiguous(memory_format=torch.channels_last)
+    if shortcut is not None:
+        shortcut = shortcut.contiguous(memory_format=torch.channels_last)
+    first = None if conv1 is None else winograd_of(conv1.weight, library, half=half)
+    settings = _Settings(
+        norms=(norm1, norm2),
+        methods=(first, winograd_of(conv2.weight, library, half=half)),
+        library=library,
+        sums=sums_of(x) if conv1 is None else None,
+    )
+    result: Tensor = _ResidualBody.apply(
+        *(x, shortcut),
+        *(None if conv1 is None else conv1.weight, norm1.weight, norm1.bias),
+        *(conv2.weight, norm2.weight, norm2.bias),
+        settings,
+    )
+    return result
+
+
+# What `_ResidualBody.forward` takes.
+_INPUTS = (
+    *("x", "shortcut", "weight1", "scale1", "bias1", "weight2", "scale2", "bias2"),
+    "settings",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Settings:
+    """What a block is, but for its tensors that learn.
+
+    Args:
+        sums: of x, where that is what the first convolution gave.
+    """
+
+    norms: tuple[nn.BatchNorm2d, nn.BatchNorm2d]
+    methods: tuple[Winograd | None, Winograd]
+    library: ctypes.CDLL
+    sums: Tensor | None
+
+
+def _convolve(
+    method: Winograd, x: Tensor, weight: Tensor, source: Normalised | None = None
+) -> tuple[Tensor, Tensor]:
+    """A convolution, and the sums for the normalisation of its result."""
+    sums = method.make_sums(x, len(weight))
+    return replace(method, sums=sums).run(x, weight, None, source=source), sums
+
+
+class _ResidualBody(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        shortcut: Tensor | None,
+        weight1: Tensor | None,
+        scale1: Tensor | None,
+        _bias1: Tensor | None,
+        weight2: Tensor,
+        scale2: Tensor | None,
+        _bias2: Tensor | None,
+        settings: _Settings,
+    ) -> Tensor:
+        library, (first, second) = settings.library, settings.methods
+        y, sums = x, settings.sums
+        if first is not None and weight1 is not None:
+            y, sums = _convolve(first, x, weight1)
+        inner = take_statistics(y, settings.norms[0], library, sums=sums)
+        z, sums = _convolve(second, y, weight2, Normalised(y, inner))
+        outer = take_statistics(z, settings.norms[1], library, sums=sums)
+        added = x if shortcut is None else shortcut
+        out, mask = normalise(z, outer, library, residual=added, relu=True)
+        ctx.save_for_backward(
+            *(x, weight1, scale1, None if first is None else y, weight2, scale2, z, mask)
+        )
+        ctx.statistics, ctx.settings, ctx.adds_x = (inner, outer), settings, shortcut is None
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight1, scale1, y, weight2, scale2, z, mask = ctx.saved_tensors
+        inner, outer = ctx.statistics
+        library, (first, second) = ctx.settings.library, ctx.settings.methods
+        y = x if first is None else y
+        grad_out = grad_out.contiguous(memory_format=torch.channels_last)
+        found: dict[str, Tensor | None] = {}
+
+        slope2 = take_slope(grad_out, z, scale2, outer, library, mask=mask)
+        found["scale2"], found["bias2"] = slope2.weight, slope2.bias
+        grad_z, of_z = grad_out, None
+        if ctx.adds_x:
+            of_z = Differentiated(z, outer, slope2, mask)  # made where it is read
+        else:
+            grad_z, found["shortcut"] = differentiate(
+                grad_out, z, outer, slope2, library, mask=mask, adds=True
+            )
+        inside, grad_y = Normalised(y, inner), torch.empty_like(y)
+        sums = second.make_gradient_sums(grad_z, y.shape[1])
+        found["weight2"] = second.gradients(
+            *(grad_y, y, weight2, grad_z), source=inside, gradient=of_z, sums=sums
+        )
+        slope1 = take_slope(None, y, scale1, inner, library, sums=sums)
+        found["scale1"], found["bias1"] = slope1.weight, slope1.bias
+        if first is None:
+            found["x"], _ = differentiate(grad_y, y, inner, slope1, library)
+        else:
+            found["x"] = torch.empty_like(x)
+            found["weight1"] = first.gradients(
+                *(found["x"], x, weight1, grad_y),
+                gradient=Differentiated(y, inner, slope1),
+                addend=(grad_out, mask) if ctx.adds_x else None,
+            )
+        return *map(found.get, _INPUTS[:-1]), None
