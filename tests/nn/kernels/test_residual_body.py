@@ -81,6 +81,28 @@ def test_goes_on_after_another_convolution(library: ctypes.CDLL, projects: bool)
         assert distance(value, expected[name]) < 1e-4, name
 
 
+@pytest.mark.parametrize("mode", ["zeros", "reflect"])
+@pytest.mark.parametrize("stride", [2, 3])
+def test_adds_every_pixel_between_zeros(library: ctypes.CDLL, stride: int, mode: str) -> None:
+    torch.manual_seed(0)
+    block = BasicBlock(16, 48, stride=stride, shortcut="identity")
+    block.conv1.padding_mode = mode
+    block = block.to(memory_format=LAST)  # type: ignore[call-overload]
+    block.conv1._reversed_padding_repeated_twice = [1, 1, 1, 1]
+    exact = copy.deepcopy(block).double()
+    apply_kernels(block, library)
+    x, x64 = (
+        volume((6, 16, 17, 20)).to(kind).requires_grad_() for kind in (torch.float32, torch.float64)
+    )
+    expected = results(exact, exact(x64), x64)
+    out = block(x)
+    assert type(out.grad_fn).__name__ == "_ResidualBodyBackward"
+    inside = {type(n).__name__ for n, _ in out.grad_fn.next_functions if n} == {"AccumulateGrad"}
+    assert inside == (mode == "zeros")
+    for name, value in results(block, out, x).items():
+        assert distance(value, expected[name]) < 1e-4, name
+
+
 @pytest.mark.parametrize("shape", [(20, 32, 8, 8), (8, 256, 8, 8), (2, 64, 20, 9)])
 def test_products_of_float16_err_little(library: ctypes.CDLL, shape: tuple[int, ...]) -> None:
     if not has_half(library):

@@ -13,7 +13,7 @@ from convolens.nn.kernels.batch_norm import batch_norm, fits_batch_norm
 from convolens.nn.kernels.plain import have_hooks, is_plain
 from convolens.nn.kernels.residual_body import residual_body
 from convolens.nn.kernels.winograd import fits_conv3x3
-from convolens.nn.residual import BasicBlock, Bottleneck
+from convolens.nn.residual import BasicBlock, Bottleneck, ZeroPadShortcut
 
 # torchvision's blocks have the same parts under the same names, so that ours can compute them;
 # they are known by their name, since importing torchvision takes two seconds.
@@ -171,14 +171,27 @@ class _Forward:
 
     def _compute_body(self, x: Tensor, between: tuple[int, ...]) -> Tensor:
         block: Any = self.block
-        whole = block.downsample is None and tuple(x.shape) == between
-        if whole and _fits_conv(block.conv1, between, self.library):
-            y, shortcut, conv1 = x, None, block.conv1
-        else:
+        y, shortcut, conv1 = x, None, block.conv1
+        if not self._adds_x(x, between) and not self._adds_every_pixel():
             y, conv1 = block.conv1(x), None
             shortcut = x if block.downsample is None else block.downsample(x)
         return residual_body(
             *(y, shortcut, conv1, block.bn1, block.conv2, block.bn2, self.library), half=self.half
+        )
+
+    def _adds_x(self, x: Tensor, between: tuple[int, ...]) -> bool:
+        block: Any = self.block
+        same = block.downsample is None and tuple(x.shape) == between
+        return same and _fits_conv(block.conv1, between, self.library)
+
+    def _adds_every_pixel(self) -> bool:
+        """Whether the shortcut is x between zeros, beside a convolution with the same stride."""
+        conv, shortcut = (getattr(self.block, name) for name in ("conv1", "downsample"))
+        return (
+            type(shortcut) is ZeroPadShortcut
+            and not have_hooks((shortcut,))
+            and conv.stride == (shortcut.stride, shortcut.stride) != (1, 1)
+            and (conv.groups, conv.bias, conv.padding_mode) == (1, None, "zeros")
         )
 
 

@@ -41,18 +41,25 @@ def residual_body(
     are refused.
 
     Args:
-        shortcut: what is added, (N, K, H, W); None adds x itself, which needs conv1.
-        conv1, conv2: 3×3 with stride 1, padding 1 and no bias, which `fits_conv3x3` takes. Where
-            conv1 is None, x is what it gave.
+        shortcut: what is added, as large as the result; None adds x itself or, where conv1 has a
+            stride, every stride-th pixel of x with channels of zeros, which needs conv1.
+        conv1: 3×3 with padding 1 and no bias. With stride 1 it is computed as conv2 is, otherwise
+            by PyTorch's own operation. None where x is what it gave.
+        conv2: 3×3 with stride 1, padding 1 and no bias, which `fits_conv3x3` takes.
         norm1, norm2: modules that `fits_batch_norm` takes.
         library: what `load_library` returned.
         half: whether products are taken in float16, see `conv3x3`.
-    Shape: x (N, C, H, W) -> (N, K, H, W); float32 on the CPU, channels-last.
+    Shape: x (N, C, H, W) -> (N, K, ⌈H / stride⌉, ⌈W / stride⌉); float32 on the CPU,
+        channels-last.
     """
     x = x.contiguous(memory_format=torch.channels_last)
     if shortcut is not None:
         shortcut = shortcut.contiguous(memory_format=torch.channels_last)
-    first = None if conv1 is None else winograd_of(conv1.weight, library, half=half)
+    first: Winograd | _Strided | None = None
+    if conv1 is not None and conv1.stride != (1, 1):
+        first = _Strided(conv1.stride)
+    elif conv1 is not None:
+        first = winograd_of(conv1.weight, library, half=half)
     settings = _Settings(
         norms=(norm1, norm2),
         methods=(first, winograd_of(conv2.weight, library, half=half)),
@@ -75,6 +82,37 @@ _INPUTS = (
 )
 
 
+@dataclass(frozen=True)
+class _Strided:
+    """A first convolution by PyTorch's own operation, and the shortcut beside it."""
+
+    stride: tuple[int, ...]
+
+    def run(self, x: Tensor, weight: Tensor) -> Tensor:
+        return torch.conv2d(x, weight, None, self.stride, 1)
+
+    def shortcut(self, x: Tensor, channels: int) -> Tensor:
+        read = self._every(x)
+        added = torch.empty(len(x), channels, *read.shape[2:], memory_format=torch.channels_last)
+        added[:, : x.shape[1]] = read
+        added[:, x.shape[1] :] = 0.0
+        return added
+
+    def gradients(
+        self, x: Tensor, weight: Tensor, grad_out: Tensor, grad_shortcut: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The gradients of x, by way of both, and of the filters."""
+        sizes = (self.stride, (1, 1), (1, 1), False, (0, 0), 1)
+        grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
+            grad_out, x, weight, None, *sizes, (True, True, False)
+        )
+        self._every(grad_x).add_(grad_shortcut[:, : x.shape[1]])
+        return grad_x, grad_weight
+
+    def _every(self, x: Tensor) -> Tensor:
+        return x[:, :, :: self.stride[0], :: self.stride[1]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Settings:
     """What a block is, but for its tensors that learn.
@@ -84,7 +122,7 @@ class _Settings:
     """
 
     norms: tuple[nn.BatchNorm2d, nn.BatchNorm2d]
-    methods: tuple[Winograd | None, Winograd]
+    methods: tuple[Winograd | _Strided | None, Winograd]
     library: ctypes.CDLL
     sums: Tensor | None
 
@@ -112,18 +150,20 @@ class _ResidualBody(torch.autograd.Function):
         settings: _Settings,
     ) -> Tensor:
         library, (first, second) = settings.library, settings.methods
-        y, sums = x, settings.sums
-        if first is not None and weight1 is not None:
+        y, sums, added = x, settings.sums, x if shortcut is None else shortcut
+        if isinstance(first, Winograd) and weight1 is not None:
             y, sums = _convolve(first, x, weight1)
+        elif isinstance(first, _Strided) and weight1 is not None:
+            y, added = first.run(x, weight1), first.shortcut(x, len(weight2))
         inner = take_statistics(y, settings.norms[0], library, sums=sums)
         z, sums = _convolve(second, y, weight2, Normalised(y, inner))
         outer = take_statistics(z, settings.norms[1], library, sums=sums)
-        added = x if shortcut is None else shortcut
         out, mask = normalise(z, outer, library, residual=added, relu=True)
         ctx.save_for_backward(
             *(x, weight1, scale1, None if first is None else y, weight2, scale2, z, mask)
         )
-        ctx.statistics, ctx.settings, ctx.adds_x = (inner, outer), settings, shortcut is None
+        ctx.statistics, ctx.settings = (inner, outer), settings
+        ctx.adds_x = shortcut is None and added is x
         return out
 
     @staticmethod
@@ -142,9 +182,10 @@ class _ResidualBody(torch.autograd.Function):
         if ctx.adds_x:
             of_z = Differentiated(z, outer, slope2, mask)  # made where it is read
         else:
-            grad_z, found["shortcut"] = differentiate(
+            grad_z, grad_added = differentiate(
                 grad_out, z, outer, slope2, library, mask=mask, adds=True
             )
+            found["shortcut"] = grad_added
         inside, grad_y = Normalised(y, inner), torch.empty_like(y)
         sums = second.make_gradient_sums(grad_z, y.shape[1])
         found["weight2"] = second.gradients(
@@ -152,13 +193,19 @@ class _ResidualBody(torch.autograd.Function):
         )
         slope1 = take_slope(None, y, scale1, inner, library, sums=sums)
         found["scale1"], found["bias1"] = slope1.weight, slope1.bias
-        if first is None:
-            found["x"], _ = differentiate(grad_y, y, inner, slope1, library)
-        else:
-            found["x"] = torch.empty_like(x)
+        if isinstance(first, Winograd):
+            found["x"] = grad_x = torch.empty_like(x)
             found["weight1"] = first.gradients(
-                *(found["x"], x, weight1, grad_y),
+                *(grad_x, x, weight1, grad_y),
                 gradient=Differentiated(y, inner, slope1),
                 addend=(grad_out, mask) if ctx.adds_x else None,
+            )
+            return *map(found.get, _INPUTS[:-1]), None
+        grad_y, _ = differentiate(grad_y, y, inner, slope1, library)
+        if first is None:
+            found["x"] = grad_y
+        else:
+            found["x"], found["weight1"] = first.gradients(
+                x, weight1, grad_y, found.pop("shortcut")
             )
         return *map(found.get, _INPUTS[:-1]), None
