@@ -150,8 +150,8 @@ def compare_layers(cache: Path) -> None:
         norm = nn.BatchNorm2d(C)
         row(
             f"batch norm, relu, {C} channels at {side}",
-            partial(stock_batch_norm, x, norm, relu=True),
-            partial(batch_norm, x, norm, library, relu=True),
+            partial(stock_batch_norm, x, norm, activation="relu"),
+            partial(batch_norm, x, norm, library, activation="relu"),
             [x, *norm.parameters()],
         )
     print()

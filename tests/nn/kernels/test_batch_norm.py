@@ -1,13 +1,13 @@
 import copy
 import ctypes
-import math
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from convolens.nn.kernels.batch_norm import batch_norm, fits_batch_norm, stock_batch_norm
+from convolens.nn.kernels.norm_passes import Activation
 
 
 def last(*shape: int, offset: float = 0.0) -> Tensor:
@@ -29,13 +29,18 @@ def norm_of(channels: int, **options: Any) -> nn.BatchNorm2d:
 
 
 @pytest.mark.parametrize("shape", [(4, 16, 8, 8), (2, 20, 5, 3), (3, 64, 9, 9), (1, 3, 1, 2)])
-@pytest.mark.parametrize("ends", [{}, {"relu": True}, {"relu": True, "most": 0.7}])
-@pytest.mark.parametrize("adds", [True, False])
+@pytest.mark.parametrize(
+    ("activation", "adds"),
+    [
+        *((activation, False) for activation in get_args(Activation)),
+        *((activation, True) for activation in ("none", "relu", "relu6")),
+    ],
+)
 @pytest.mark.parametrize("affine", [True, False])
 def test_equals_stock_operations_in_float64(
     each_library: ctypes.CDLL,
     shape: tuple[int, ...],
-    ends: dict[str, Any],
+    activation: Activation,
     adds: bool,
     affine: bool,
 ) -> None:
@@ -47,11 +52,11 @@ def test_equals_stock_operations_in_float64(
     x64 = x.detach().double().requires_grad_()
     residual64 = residual.detach().double().requires_grad_() if residual is not None else None
     mine = gradients(
-        batch_norm(x, norm, each_library, residual=residual, **ends),
+        batch_norm(x, norm, each_library, residual=residual, activation=activation),
         [t for t in (x, residual, *norm.parameters()) if t is not None],
     )
     expected = gradients(
-        stock_batch_norm(x64, exact, residual=residual64, **ends),
+        stock_batch_norm(x64, exact, residual=residual64, activation=activation),
         [t for t in (x64, residual64, *exact.parameters()) if t is not None],
     )
     # Two values per channel leave a gradient that is nothing but rounding.
@@ -97,8 +102,8 @@ def test_without_running_statistics(library: ctypes.CDLL) -> None:
 def test_nan_stays_nan(library: ctypes.CDLL) -> None:
     x = last(2, 3, 4, 4)
     x[0, 1, 2, 3] = torch.nan
-    for most in (math.inf, 6.0):
-        out = batch_norm(x, nn.BatchNorm2d(3), library, relu=True, most=most)
+    for activation in get_args(Activation):
+        out = batch_norm(x, nn.BatchNorm2d(3), library, activation=activation)
         assert out[:, 1].isnan().all()
         assert not out[:, [0, 2]].isnan().any()
 
@@ -110,7 +115,7 @@ def test_is_the_same_each_time_and_for_any_number_of_threads(library: ctypes.CDL
     for threads in (1, 2, 2, 3):
         torch.set_num_threads(threads)
         try:
-            out = batch_norm(x, norm, library, relu=True)
+            out = batch_norm(x, norm, library, activation="relu")
             runs.append(gradients(out, [x, *norm.parameters()]))
         finally:
             torch.set_num_threads(1)

@@ -41,7 +41,7 @@ def pool(x: Tensor, library: ctypes.CDLL) -> Tensor:
 
 
 def norm(x: Tensor, library: ctypes.CDLL) -> Tensor:
-    return batch_norm(x, nn.BatchNorm2d(x.shape[1]), library, relu=True)
+    return batch_norm(x, nn.BatchNorm2d(x.shape[1]), library, activation="relu")
 
 
 def meets_subnormals(run: Callable[[], object]) -> bool:

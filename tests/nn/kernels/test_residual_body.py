@@ -92,7 +92,8 @@ def test_adds_every_pixel_between_zeros(library: ctypes.CDLL, stride: int, mode:
     exact = copy.deepcopy(block).double()
     apply_kernels(block, library)
     x, x64 = (
-        volume((20, 16, 17, 20)).to(kind).requires_grad_() for kind in (torch.float32, torch.float64)
+        volume((20, 16, 17, 20)).to(kind).requires_grad_()
+        for kind in (torch.float32, torch.float64)
     )
     expected = results(exact, exact(x64), x64)
     out = block(x)

@@ -1,4 +1,4 @@
-/* Batch normalisation of channels-last volumes in training, an addition and ReLU or ReLU6, in two
+/* Batch normalisation of channels-last volumes in training, an addition and an activation, in two
  * passes forward (statistics; result) and two backward (sums; gradient).
  *
  * A volume is read as rows of C values; where the convolution that wrote it left its sums, the pass
@@ -12,15 +12,16 @@
 struct batch_norm {
     int64_t M, C; /* rows, channels */
     int64_t num_parts, num_threads;
+    int64_t activation;
     double eps, momentum;
-    double most; /* what the ReLU lets through: infinity, or 6 for ReLU6 */
     const float *x, *residual, *weight, *bias;
     float *out, *mean, *inv_std;
     float *running_mean, *running_var; /* NULL where they are not kept */
-    uint8_t *mask; /* (M, mask_row): where ReLU let the value through; NULL without ReLU */
+    uint8_t *mask; /* (M, mask_row): where ReLU or ReLU6 let the value through; NULL without one */
     const float *grad_out;
     float *grad_x, *grad_residual, *grad_weight, *grad_bias;
-    float *factors;  /* (3, C): what the last pass multiplies and adds */
+    float *factors;  /* (2, C) forward and (3, C) backward: what the last pass multiplies and adds */
+    const float *normal; /* (2, C): the factors of the forward pass, for SiLU and hard-swish */
     double *partial; /* (num_parts, 2, C) */
     const float *sums; /* (num_sums, SUMS, C) of whoever wrote x, or (num_sums, GRADIENT_SUMS, C) of
                           whoever wrote grad_out; NULL where these must be read */
@@ -143,35 +144,75 @@ INLINE void put(float *to, vf value, int64_t left, const int past) {
         store_part(to, value, left);
 }
 
-enum relu { NONE, PLAIN, CAPPED };
+/* After the addition; SiLU and hard-swish stand alone. What ReLU and ReLU6 let through is kept as
+ * bits, so that the gradient need not read the values again; the slopes of the other two are computed
+ * anew. */
+enum activation { NONE, RELU, RELU6, SILU, HARD_SWISH };
+
+/* e^x, to two bits of the last place, between e^-87 and e^88. */
+INLINE vf exponential(vf x) {
+    const vf low = (vf){0} - 87.0f, high = (vf){0} + 88.0f, magic = (vf){0} + 12582912.0f;
+    x = choose(x < low, low, choose(x > high, high, x));
+    const vf turned = x * 1.44269504f + magic; /* the nearest power of two is in its last bits */
+    const vf power = turned - magic;
+    const vf rest = (x - power * 0.693145752f) - power * 1.42860677e-6f;
+    vf sum = rest * (1.0f / 720) + 1.0f / 120;
+    sum = sum * rest + 1.0f / 24;
+    sum = sum * rest + 1.0f / 6;
+    sum = sum * rest + 0.5f;
+    sum = sum * rest + 1.0f;
+    sum = sum * rest + 1.0f;
+    return sum * (vf)(((vi)turned << 23) + 0x3f800000);
+}
+
+INLINE vf silu(vf x) { return x / (1.0f + exponential(-x)); }
+
+INLINE vf slope_of_silu(vf x) {
+    const vf part = 1.0f / (1.0f + exponential(-x));
+    return part * (1.0f + x * (1.0f - part));
+}
+
+INLINE vf hard_swish(vf x) {
+    const vf zero = {0}, six = zero + 6.0f, up = x + 3.0f;
+    return x * choose(up < zero, zero, choose(up > six, six, up)) * (1.0f / 6);
+}
+
+INLINE vf slope_of_hard_swish(vf x) {
+    const vf zero = {0}, one = zero + 1.0f;
+    return choose(x < zero - 3.0f, zero, choose(x > zero + 3.0f, one, x * (1.0f / 3) + 0.5f));
+}
 
 INLINE void normalise(const struct batch_norm *s, int64_t first, int64_t rows, int64_t c,
-                      int64_t left, const int add, const enum relu relu) {
+                      int64_t left, const int add, const enum activation activation) {
     const int past = passes(s, s->out, left);
-    vf scale = load_part(s->factors + c, left), shift = load_part(s->factors + s->C + c, left);
-    const vf most = (vf){0} + (float)s->most;
+    const vf scale = load_part(s->factors + c, left);
+    const vf shift = load_part(s->factors + s->C + c, left);
+    const vf six = (vf){0} + 6.0f;
     for (int64_t r = 0; r < rows; r++) {
-        int64_t at = (first + r) * s->C + c;
+        const int64_t at = (first + r) * s->C + c;
         vf value = load_part(s->x + at, left) * scale + shift;
         if (add) value += load_part(s->residual + at, left);
-        if (relu != NONE) {
-            const vi low = value <= 0.0f, high = relu == CAPPED ? value >= most : (vi){0};
+        if (activation == RELU || activation == RELU6) {
+            const vi low = value <= 0.0f, high = activation == RELU6 ? value >= six : (vi){0};
             store_mask(s->mask + (first + r) * mask_row(s->C) + c / VL * MASK_BYTES, ~(low | high));
             value = (vf)(~low & (vi)value);
-            if (relu == CAPPED) value = choose(high, most, value);
+            if (activation == RELU6) value = choose(high, six, value);
         }
+        if (activation == SILU) value = silu(value);
+        if (activation == HARD_SWISH) value = hard_swish(value);
         put(s->out + at, value, left, past);
     }
 }
 
 INLINE void normalise_block(const struct batch_norm *s, int64_t first, int64_t rows, int64_t c,
                             int64_t left, const int add) {
-    if (!s->mask)
-        normalise(s, first, rows, c, left, add, NONE);
-    else if (s->most == __builtin_inf())
-        normalise(s, first, rows, c, left, add, PLAIN);
-    else
-        normalise(s, first, rows, c, left, add, CAPPED);
+    switch (s->activation) {
+    case NONE: normalise(s, first, rows, c, left, add, NONE); break;
+    case RELU: normalise(s, first, rows, c, left, add, RELU); break;
+    case RELU6: normalise(s, first, rows, c, left, add, RELU6); break;
+    case SILU: normalise(s, first, rows, c, left, 0, SILU); break;
+    case HARD_SWISH: normalise(s, first, rows, c, left, 0, HARD_SWISH); break;
+    }
 }
 
 static void normalise_part(void *data, int64_t part, int64_t thread) {
@@ -201,33 +242,62 @@ void convolens_batch_norm_normalise(struct batch_norm *s) {
     run_parts(normalise_part, s, s->num_parts, s->num_threads);
 }
 
-/* The gradient of a vector of channels of a row, as ReLU lets it through. */
-INLINE vf gradient_at(const struct batch_norm *s, int64_t row, int64_t c, int64_t left,
-                      const int relu) {
-    vf grad = load_part(s->grad_out + row * s->C + c, left);
-    if (!relu) return grad;
-    return (vf)(load_mask(s->mask + row * mask_row(s->C) + c / VL * MASK_BYTES) & (vi)grad);
+/* How a gradient passes the activation: as it is, where the mask lets it, or times a slope. */
+enum passing { FREELY, MASKED, BY_SILU, BY_HARD_SWISH };
+
+INLINE enum passing passing_of(const struct batch_norm *s) {
+    if (s->mask) return MASKED;
+    return s->activation == SILU ? BY_SILU : s->activation == HARD_SWISH ? BY_HARD_SWISH : FREELY;
+}
+
+/* A vector of channels of a row: the gradient before the activation, and what was normalised. */
+struct both {
+    vf grad, x;
+};
+
+INLINE struct both both_at(const struct batch_norm *s, int64_t row, int64_t c, int64_t left,
+                           const enum passing passing) {
+    struct both here = {load_part(s->grad_out + row * s->C + c, left),
+                        load_part(s->x + row * s->C + c, left)};
+    if (passing == MASKED) {
+        const vi mask = load_mask(s->mask + row * mask_row(s->C) + c / VL * MASK_BYTES);
+        here.grad = (vf)(mask & (vi)here.grad);
+    } else if (passing != FREELY) {
+        const vf scale = load_part(s->normal + c, left);
+        const vf value = here.x * scale + load_part(s->normal + s->C + c, left);
+        here.grad *= passing == BY_SILU ? slope_of_silu(value) : slope_of_hard_swish(value);
+    }
+    return here;
 }
 
 /* Sums of the gradient, and of the gradient times the normalised value. */
 INLINE void sums_of(const struct batch_norm *s, int64_t first, int64_t rows, int64_t c,
-                    int64_t left, double *sums, const int relu) {
+                    int64_t left, double *sums, const enum passing passing) {
     vf mean = load_part(s->mean + c, left), sum[4] = {{0}}, product[4] = {{0}};
     int64_t r = 0;
     for (; r + 4 <= rows; r += 4)
         UNROLL for (int i = 0; i < 4; i++) {
-            const int64_t row = first + r + i;
-            vf grad = gradient_at(s, row, c, left, relu);
-            sum[i] += grad;
-            product[i] += grad * (load_part(s->x + row * s->C + c, left) - mean);
+            const struct both here = both_at(s, first + r + i, c, left, passing);
+            sum[i] += here.grad;
+            product[i] += here.grad * (here.x - mean);
         }
     for (; r < rows; r++) {
-        vf grad = gradient_at(s, first + r, c, left, relu);
-        sum[0] += grad;
-        product[0] += grad * (load_part(s->x + (first + r) * s->C + c, left) - mean);
+        const struct both here = both_at(s, first + r, c, left, passing);
+        sum[0] += here.grad;
+        product[0] += here.grad * (here.x - mean);
     }
     add_lanes(sums, (sum[0] + sum[1]) + (sum[2] + sum[3]), left);
     add_lanes(sums + s->C, (product[0] + product[1]) + (product[2] + product[3]), left);
+}
+
+INLINE void sums_block(const struct batch_norm *s, int64_t first, int64_t rows, int64_t c,
+                       int64_t left, double *sums) {
+    switch (passing_of(s)) {
+    case FREELY: sums_of(s, first, rows, c, left, sums, FREELY); break;
+    case MASKED: sums_of(s, first, rows, c, left, sums, MASKED); break;
+    case BY_SILU: sums_of(s, first, rows, c, left, sums, BY_SILU); break;
+    case BY_HARD_SWISH: sums_of(s, first, rows, c, left, sums, BY_HARD_SWISH); break;
+    }
 }
 
 static void sums_part(void *data, int64_t part, int64_t thread) {
@@ -239,10 +309,10 @@ static void sums_part(void *data, int64_t part, int64_t thread) {
     for (int64_t r = 0; r < rows.count; r += ROWS)
         for (int64_t c = 0; c < s->C; c += VL) {
             int64_t first = rows.first + r, count = least(ROWS, rows.count - r), left = s->C - c;
-            if (left >= VL && s->mask)
-                sums_of(s, first, count, c, VL, sums + c, 1);
+            if (left >= VL)
+                sums_block(s, first, count, c, VL, sums + c);
             else
-                sums_of(s, first, count, c, left, sums + c, s->mask != NULL);
+                sums_block(s, first, count, c, left, sums + c);
         }
 }
 
@@ -270,16 +340,31 @@ static void finish_sums(const struct batch_norm *s) {
 }
 
 INLINE void differentiate(const struct batch_norm *s, int64_t first, int64_t rows, int64_t c,
-                          int64_t left, const int add, const int relu) {
+                          int64_t left, const int add, const enum passing passing) {
     const int past = passes(s, s->grad_x, left) && (!add || passes(s, s->grad_residual, left));
     vf scale = load_part(s->factors + c, left), slope = load_part(s->factors + s->C + c, left);
     vf shift = load_part(s->factors + 2 * s->C + c, left), mean = load_part(s->mean + c, left);
     for (int64_t r = 0; r < rows; r++) {
-        int64_t at = (first + r) * s->C + c;
-        vf grad = gradient_at(s, first + r, c, left, relu);
-        vf value = grad * scale + ((load_part(s->x + at, left) - mean) * slope + shift);
-        if (add) put(s->grad_residual + at, grad, left, past);
-        put(s->grad_x + at, value, left, past);
+        const int64_t at = (first + r) * s->C + c;
+        const struct both here = both_at(s, first + r, c, left, passing);
+        if (add) put(s->grad_residual + at, here.grad, left, past);
+        put(s->grad_x + at, here.grad * scale + ((here.x - mean) * slope + shift), left, past);
+    }
+}
+
+INLINE void differentiate_block(const struct batch_norm *s, int64_t first, int64_t rows, int64_t c,
+                                int64_t left) {
+    const int add = s->grad_residual != NULL;
+    switch (passing_of(s)) {
+    case FREELY: differentiate(s, first, rows, c, left, add, FREELY); break;
+    case MASKED:
+        if (add)
+            differentiate(s, first, rows, c, left, 1, MASKED);
+        else
+            differentiate(s, first, rows, c, left, 0, MASKED);
+        break;
+    case BY_SILU: differentiate(s, first, rows, c, left, 0, BY_SILU); break;
+    case BY_HARD_SWISH: differentiate(s, first, rows, c, left, 0, BY_HARD_SWISH); break;
     }
 }
 
@@ -287,18 +372,13 @@ static void differentiate_part(void *data, int64_t part, int64_t thread) {
     (void)thread;
     const struct batch_norm *s = data;
     struct rows rows = rows_of(s, part);
-    const int add = s->grad_residual != NULL;
     for (int64_t r = 0; r < rows.count; r += ROWS)
         for (int64_t c = 0; c < s->C; c += VL) {
             int64_t first = rows.first + r, count = least(ROWS, rows.count - r), left = s->C - c;
-            if (left >= VL && s->mask && !add)
-                differentiate(s, first, count, c, VL, 0, 1);
-            else if (left >= VL && s->mask)
-                differentiate(s, first, count, c, VL, 1, 1);
-            else if (left >= VL && !add)
-                differentiate(s, first, count, c, VL, 0, 0);
+            if (left >= VL)
+                differentiate_block(s, first, count, c, VL);
             else
-                differentiate(s, first, count, c, left, add, s->mask != NULL);
+                differentiate_block(s, first, count, c, left);
         }
     finish_stores();
 }

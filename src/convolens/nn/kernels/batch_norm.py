@@ -1,7 +1,7 @@
-"""Batch normalisation in training, an addition and a ReLU as one operation, with its gradients."""
+"""Batch normalisation in training, an addition and an activation as one, with its gradients."""
 
 import ctypes
-import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,21 @@ from torch.autograd.function import once_differentiable
 
 from convolens.nn.kernels.memory import sums_of
 from convolens.nn.kernels.norm_passes import (
+    Activation,
     Statistics,
     differentiate,
     normalise,
     take_slope,
     take_statistics,
 )
+
+_STOCK: Mapping[Activation, Callable[[Tensor], Tensor]] = {
+    "none": lambda volume: volume,
+    "relu": F.relu,
+    "relu6": F.relu6,
+    "silu": F.silu,
+    "hard_swish": F.hardswish,
+}
 
 
 def batch_norm(
@@ -26,20 +35,19 @@ def batch_norm(
     library: ctypes.CDLL,
     *,
     residual: Tensor | None = None,
-    relu: bool = False,
-    most: float = math.inf,
+    activation: Activation = "none",
 ) -> Tensor:
-    """Computes relu(norm(x) + residual) with the batch's own statistics; updates the running ones.
+    """Computes activation(norm(x) + residual) and updates the running statistics.
 
     Args:
         norm: the module in training, for its weight, bias, eps, momentum and running statistics.
         library: what `load_library` returned.
-        residual: what is added before the ReLU; None adds nothing.
-        relu: whether the ReLU is computed.
-        most: the largest value that the ReLU lets through, 6 for ReLU6.
+        residual: what is added before the activation; None adds nothing, as "silu" and
+            "hard_swish" demand.
+        activation: "none", "relu", "relu6", "silu" or "hard_swish".
     Shape: x, residual (N, C, H, W) -> (N, C, H, W); float32 on the CPU, channels-last.
     """
-    settings = _Settings(norm=norm, library=library, relu=relu, most=most, sums=sums_of(x))
+    settings = _Settings(norm=norm, library=library, activation=activation, sums=sums_of(x))
     result: Tensor = _BatchNorm.apply(x, norm.weight, norm.bias, residual, settings)
     return result
 
@@ -49,13 +57,12 @@ def stock_batch_norm(
     norm: nn.BatchNorm2d,
     *,
     residual: Tensor | None = None,
-    relu: bool = False,
-    most: float = math.inf,
+    activation: Activation = "none",
 ) -> Tensor:
     """Computes what `batch_norm` computes with PyTorch's own operations."""
     volume = norm(x)
     volume = volume if residual is None else volume + residual
-    return F.hardtanh(volume, 0.0, most) if relu else volume
+    return _STOCK[activation](volume)
 
 
 def fits_batch_norm(norm: nn.BatchNorm2d, x_shape: tuple[int, ...]) -> str | None:
@@ -85,8 +92,7 @@ class _Settings:
 
     norm: nn.BatchNorm2d
     library: ctypes.CDLL
-    relu: bool
-    most: float
+    activation: Activation
     sums: Tensor | None
 
 
@@ -107,11 +113,10 @@ class _BatchNorm(torch.autograd.Function):
         out, mask = normalise(
             *(x, found, settings.library),
             residual=residual,
-            relu=settings.relu,
-            most=settings.most,
+            activation=settings.activation,
         )
         ctx.save_for_backward(x, weight, mask, found.mean, found.inv_std, found.factors)
-        ctx.library = settings.library
+        ctx.library, ctx.activation = settings.library, settings.activation
         return out
 
     @staticmethod
@@ -120,8 +125,9 @@ class _BatchNorm(torch.autograd.Function):
         x, weight, mask, mean, inv_std, factors = ctx.saved_tensors
         found = Statistics(mean=mean, inv_std=inv_std, factors=factors)
         grad_out = grad_out.contiguous(memory_format=torch.channels_last)
-        slope = take_slope(grad_out, x, weight, found, ctx.library, mask=mask)
+        how = {"activation": ctx.activation, "mask": mask}
+        slope = take_slope(grad_out, x, weight, found, ctx.library, **how)
         grad_x, grad_residual = differentiate(
-            grad_out, x, found, slope, ctx.library, mask=mask, adds=ctx.needs_input_grad[3]
+            grad_out, x, found, slope, ctx.library, adds=ctx.needs_input_grad[3], **how
         )
         return grad_x, slope.weight, slope.bias, grad_residual, None

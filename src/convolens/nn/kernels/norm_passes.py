@@ -1,8 +1,8 @@
 """The passes of batch normalisation over volumes, each by itself, as the kernels compute them."""
 
 import ctypes
-import math
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,16 +12,19 @@ from convolens.nn.kernels.memory import num_parts, pointer
 _POINTERS = (
     *("x", "residual", "weight", "bias", "out", "mean", "inv_std", "running_mean", "running_var"),
     *("mask", "grad_out", "grad_x", "grad_residual", "grad_weight", "grad_bias"),
-    *("factors", "partial", "sums"),
+    *("factors", "normal", "partial", "sums"),
 )
+# What may follow a normalisation, in the order of `enum activation`.
+Activation = Literal["none", "relu", "relu6", "silu", "hard_swish"]
+_WITH_MASK = ("relu", "relu6")
 
 
 class _Job(ctypes.Structure):
     """`struct batch_norm` of batch_norm.c, field for field."""
 
     _fields_ = [
-        *((name, ctypes.c_int64) for name in ("M", "C", "num_parts", "num_threads")),
-        *((name, ctypes.c_double) for name in ("eps", "momentum", "most")),
+        *((name, ctypes.c_int64) for name in ("M", "C", "num_parts", "num_threads", "activation")),
+        *((name, ctypes.c_double) for name in ("eps", "momentum")),
         *((name, ctypes.c_void_p) for name in _POINTERS),
         ("num_sums", ctypes.c_int64),
     ]
@@ -85,18 +88,18 @@ def normalise(
     library: ctypes.CDLL,
     *,
     residual: Tensor | None,
-    relu: bool,
-    most: float = math.inf,
+    activation: Activation,
 ) -> tuple[Tensor, Tensor | None]:
-    """Computes relu(a·x + b + residual).
+    """Computes activation(a·x + b + residual).
 
-    Returns: the result, and with `relu` a mask of what it let through: reading that costs less
-        than reading the values again.
+    Args:
+        residual: what is added; None with "silu" and "hard_swish".
+    Returns: the result, and with "relu" and "relu6" a mask of what they let through: reading that
+        costs less than reading the values again.
     """
     out = torch.empty_like(x)
-    job, _memory = _job(x)
-    mask = _new_mask(job, library) if relu else None
-    job.most = most
+    job, _memory = _job(x, activation=activation)
+    mask = _new_mask(job, library) if activation in _WITH_MASK else None
     job.residual, job.out, job.mask = map(pointer, (residual, out, mask))
     job.factors = pointer(statistics.factors)
     library.convolens_batch_norm_normalise(ctypes.byref(job))
@@ -110,6 +113,7 @@ def take_slope(
     statistics: Statistics,
     library: ctypes.CDLL,
     *,
+    activation: Activation,
     mask: Tensor | None = None,
     sums: Tensor | None = None,
 ) -> Slope:
@@ -124,7 +128,8 @@ def take_slope(
     C = x.shape[1]
     grads = [torch.empty(C) if weight is not None else None for _ in range(2)]
     found = Slope(factors=torch.empty(3, C), weight=grads[0], bias=grads[1])
-    job, _memory = _job(x, sums)
+    job, _memory = _job(x, sums, activation)
+    job.normal = pointer(statistics.factors)
     job.weight, job.mean = pointer(weight), pointer(statistics.mean)
     job.inv_std, job.mask, job.grad_out = map(pointer, (statistics.inv_std, mask, grad_out))
     job.grad_weight, job.grad_bias, job.factors = map(
@@ -141,14 +146,16 @@ def differentiate(
     slope: Slope,
     library: ctypes.CDLL,
     *,
+    activation: Activation,
     mask: Tensor | None = None,
     adds: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """Computes the gradients of a normalisation's input and, with `adds`, of what was added."""
     grad_x = torch.empty_like(x)
-    # Without ReLU, the gradient passes the addition unchanged.
+    # Without a ReLU, the gradient passes the addition unchanged.
     grad_residual = grad_out if adds and mask is None else torch.empty_like(x) if adds else None
-    job, _memory = _job(x)
+    job, _memory = _job(x, activation=activation)
+    job.normal = pointer(statistics.factors)
     job.grad_out, job.grad_x, job.mask = map(pointer, (grad_out, grad_x, mask))
     if grad_residual is not grad_out:
         job.grad_residual = pointer(grad_residual)
@@ -174,12 +181,14 @@ def _new_mask(job: _Job, library: ctypes.CDLL) -> Tensor:
     return torch.empty(job.M * row(job.C), dtype=torch.uint8)
 
 
-def _job(x: Tensor, sums: Tensor | None = None) -> tuple[_Job, Tensor]:
+def _job(
+    x: Tensor, sums: Tensor | None = None, activation: Activation = "none"
+) -> tuple[_Job, Tensor]:
     """The job's sizes, and memory that must live as long as it runs."""
     N, C, H, W = x.shape
     parts = num_parts(N * H * W)
     memory = torch.empty(2 * parts * C, dtype=torch.float64)
-    job = _Job(N * H * W, C, parts, torch.get_num_threads())
+    job = _Job(N * H * W, C, parts, torch.get_num_threads(), get_args(Activation).index(activation))
     job.x, job.partial = pointer(x), pointer(memory)
     if sums is not None:
         job.sums, job.num_sums = pointer(sums), len(sums)

@@ -112,7 +112,7 @@ class _Join:
     def __call__(self, volume: Tensor, shortcut: Tensor) -> Tensor:
         norm, relu = _norm_and_relu(self.block, self.norm)
         if _fit(volume, shortcut, norm, relu):
-            return batch_norm(volume, norm, self.library, residual=shortcut, relu=True)
+            return batch_norm(volume, norm, self.library, residual=shortcut, activation="relu")
         result: Tensor = relu(norm(volume) + shortcut)
         return result
 

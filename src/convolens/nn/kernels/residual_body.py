@@ -158,7 +158,7 @@ class _ResidualBody(torch.autograd.Function):
         inner = take_statistics(y, settings.norms[0], library, sums=sums)
         z, sums = _convolve(second, y, weight2, Normalised(y, inner))
         outer = take_statistics(z, settings.norms[1], library, sums=sums)
-        out, mask = normalise(z, outer, library, residual=added, relu=True)
+        out, mask = normalise(z, outer, library, residual=added, activation="relu")
         ctx.save_for_backward(
             *(x, weight1, scale1, None if first is None else y, weight2, scale2, z, mask)
         )
@@ -176,14 +176,14 @@ class _ResidualBody(torch.autograd.Function):
         grad_out = grad_out.contiguous(memory_format=torch.channels_last)
         found: dict[str, Tensor | None] = {}
 
-        slope2 = take_slope(grad_out, z, scale2, outer, library, mask=mask)
+        slope2 = take_slope(grad_out, z, scale2, outer, library, activation="relu", mask=mask)
         found["scale2"], found["bias2"] = slope2.weight, slope2.bias
         grad_z, of_z = grad_out, None
         if ctx.adds_x:
             of_z = Differentiated(z, outer, slope2, mask)  # made where it is read
         else:
             grad_z, grad_added = differentiate(
-                grad_out, z, outer, slope2, library, mask=mask, adds=True
+                grad_out, z, outer, slope2, library, activation="relu", mask=mask, adds=True
             )
             found["shortcut"] = grad_added
         inside, grad_y = Normalised(y, inner), torch.empty_like(y)
@@ -191,7 +191,7 @@ class _ResidualBody(torch.autograd.Function):
         found["weight2"] = second.gradients(
             *(grad_y, y, weight2, grad_z), source=inside, gradient=of_z, sums=sums
         )
-        slope1 = take_slope(None, y, scale1, inner, library, sums=sums)
+        slope1 = take_slope(None, y, scale1, inner, library, activation="none", sums=sums)
         found["scale1"], found["bias1"] = slope1.weight, slope1.bias
         if isinstance(first, Winograd):
             found["x"] = grad_x = torch.empty_like(x)
@@ -201,7 +201,7 @@ class _ResidualBody(torch.autograd.Function):
                 addend=(grad_out, mask) if ctx.adds_x else None,
             )
             return *map(found.get, _INPUTS[:-1]), None
-        grad_y, _ = differentiate(grad_y, y, inner, slope1, library)
+        grad_y, _ = differentiate(grad_y, y, inner, slope1, library, activation="none")
         if first is None:
             found["x"] = grad_y
         else:

@@ -5,9 +5,8 @@ the first of them computes the whole chain and the others pass its result on.
 """
 
 import ctypes
-import math
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,6 +20,7 @@ from convolens.nn.kernels.conv_half import conv_half, fits_conv_half
 from convolens.nn.kernels.conv_pool import conv_pool, fits_conv_pool
 from convolens.nn.kernels.max_pool import fits_max_pool, max_pool
 from convolens.nn.kernels.memory import pair
+from convolens.nn.kernels.norm_passes import Activation
 from convolens.nn.kernels.plain import have_hooks, is_plain
 from convolens.nn.kernels.residual import find_residual_blocks
 from convolens.nn.kernels.winograd import conv3x3, fits_conv3x3
@@ -29,12 +29,18 @@ from convolens.nn.kernels.winograd import conv3x3, fits_conv3x3
 MANY_CHANNELS = 48
 _FLATTENING = (nn.Flatten, torch.flatten, "flatten", "view", "reshape", torch.reshape)
 _PASSING = (nn.Identity, nn.Dropout)
+# What a batch norm computes with itself.
+_ACTIVATIONS: Mapping[type[nn.Module], Activation] = {
+    nn.ReLU: "relu",
+    nn.ReLU6: "relu6",
+    nn.SiLU: "silu",
+    nn.Hardswish: "hard_swish",
+}
 _CHAINS = (
     (nn.Conv2d, nn.ReLU, nn.MaxPool2d),
     (nn.Conv2d, nn.MaxPool2d, nn.ReLU),
     (nn.Conv2d, nn.MaxPool2d),
-    (nn.BatchNorm2d, nn.ReLU),
-    (nn.BatchNorm2d, nn.ReLU6),
+    *((nn.BatchNorm2d, kind) for kind in _ACTIVATIONS),
     (nn.BatchNorm2d,),
     (nn.ReLU, nn.MaxPool2d),
     (nn.MaxPool2d, nn.ReLU),
@@ -60,14 +66,14 @@ class Rewrite:
 def apply_kernels(model: nn.Module, library: ctypes.CDLL, *, half: bool = False) -> Rewrite:
     """Lets every chain of modules that is one kernel be computed by it, in place.
 
-    Chains are convolution + ReLU + max-pooling, batch norm + ReLU or ReLU6, and their parts; they
-    are found by `torch.fx`. Of a network that it cannot read, the largest parts are taken that it
-    can; their chains are one kernel only while such a part itself is called. A residual block, of
-    ours or torchvision's, adds its shortcut between its last batch norm and its ReLU, and all three
-    are one kernel; while it learns, the 3×3 convolutions and batch norms of a basic block are part
-    of it. A kernel is used for float32 volumes on the CPU, outside of autocast and compilation, and
-    while no hook is on a module of its chain; otherwise the modules compute as they always did.
-    Gradients of gradients are refused with an error.
+    Chains are convolution + ReLU + max-pooling, batch norm + ReLU, ReLU6, SiLU or hard-swish, and
+    their parts; they are found by `torch.fx`. Of a network that it cannot read, the largest parts
+    are taken that it can; their chains are one kernel only while such a part itself is called. A
+    residual block, of ours or torchvision's, adds its shortcut between its last batch norm and its
+    ReLU, and all three are one kernel; while it learns, the 3×3 convolutions and batch norms of a
+    basic block are part of it. A kernel is used for float32 volumes on the CPU, outside of autocast
+    and compilation, and while no hook is on a module of its chain; otherwise the modules compute as
+    they always did. Gradients of gradients are refused with an error.
 
     Args:
         library: what `load_library` returned.
@@ -181,9 +187,8 @@ class _Chain:
         if isinstance(first, nn.BatchNorm2d):
             if fits_batch_norm(first, shape):
                 return None
-            capped = isinstance(members[-1], nn.ReLU6)
-            most = 6.0 if capped else math.inf
-            return batch_norm(x, first, self.library, relu=relu or capped, most=most)
+            activation = _ACTIVATIONS.get(type(members[-1]), "none")
+            return batch_norm(x, first, self.library, activation=activation)
         return None if pool is None else self._pool(x, pool, relu)
 
     def _convolve(
