@@ -91,6 +91,15 @@ def capped() -> nn.Sequential:
     )
 
 
+def swish() -> nn.Sequential:
+    """The start of an EfficientNet and of a MobileNetV3."""
+    return nn.Sequential(
+        *(nn.Conv2d(1, 20, 3, stride=2, bias=False), nn.BatchNorm2d(20), nn.SiLU(inplace=True)),
+        *(nn.Conv2d(20, 20, 3, groups=20, bias=False), nn.BatchNorm2d(20), nn.Hardswish()),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(20, 10)),
+    )
+
+
 def step(model: nn.Module, x: Tensor) -> list[Tensor]:
     """Output and gradients of one step."""
     model.zero_grad()
@@ -122,7 +131,7 @@ def test_finds_the_chains(library: ctypes.CDLL) -> None:
     )
 
 
-@pytest.mark.parametrize("make", [plain, normalised, wide, capped])
+@pytest.mark.parametrize("make", [plain, normalised, wide, capped, swish])
 def test_trains_as_before(library: ctypes.CDLL, make: Callable[[], nn.Module]) -> None:
     mine, stock = pair_of(make, library)
     for _ in range(2):
@@ -159,6 +168,7 @@ def operations(out: Tensor) -> set[str]:
         ),
         (wide, {"_Conv3x3Backward", "_MaxPoolBackward"}, {"MaxPool2DWithIndicesBackward0"}),
         (capped, {"_BatchNormBackward"}, {"NativeBatchNormBackward0", "HardtanhBackward0"}),
+        (swish, {"_BatchNormBackward"}, {"SiluBackward0", "HardswishBackward0"}),
     ],
 )
 def test_the_kernels_are_really_used(
