@@ -2,7 +2,7 @@
 
 What bn1 and its ReLU give is never in memory: conv2 makes it where it reads what conv1 gave. So do
 the gradients of the convolutions with those of the normalisations, and the gradient of the shortcut
-is added where that of x is stored. The volumes are read and written three quarters as often.
+is added where that of x is stored. The volumes are read and written three fifths as often.
 """
 
 import ctypes

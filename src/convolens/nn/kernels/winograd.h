@@ -32,8 +32,8 @@ struct winograd {
     float *memory; /* as many floats as the pass says it needs */
     float *sums;   /* for a normalisation: (num_chunks, SUMS, K) where it follows, or
                       (num_chunks, GRADIENT_SUMS, K) where the outputs are its gradient; or NULL */
-    struct source input;    /* what is read instead of x */
-    struct source gradient; /* what is read instead of grad_out */
+    struct source input;    /* what is read instead of x, where P is 1 */
+    struct source gradient; /* what is read instead of grad_out, where P is 1 */
     struct gate gate;       /* what the outputs go through, where they are a gradient */
     struct addend addend;   /* what the outputs are added to */
     struct winograd *also;  /* the gradient of the input, which is computed chunk by chunk together
