@@ -245,6 +245,15 @@ def test_a_second_run_of_the_same_shape_remembers(batch: tuple, tmp_path: Path) 
     assert not choose(batch, [REFERENCE, LAST], tmp_path).from_cache
 
 
+def test_another_trial_measures_again(
+    batch: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choose(batch, [REFERENCE, LAST], tmp_path)
+    monkeypatch.setattr("convolens.train.choice.trial_version", lambda: "another")
+    assert not choose(batch, [REFERENCE, LAST], tmp_path).from_cache
+    assert choose(batch, [REFERENCE, LAST], tmp_path).from_cache
+
+
 def test_a_cache_that_cannot_be_written_is_no_error(batch: tuple, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert choose(batch, [REFERENCE, LAST], tmp_path / "file").plan in (REFERENCE, LAST)

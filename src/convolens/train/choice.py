@@ -1,5 +1,6 @@
 """The choice of a Plan: what was measured, what was taken, and how it is remembered."""
 
+import functools
 import hashlib
 import json
 from collections.abc import Sequence
@@ -100,6 +101,14 @@ def to_json(choice: Choice) -> dict[str, Any]:
     return tree
 
 
+@functools.cache
+def trial_version() -> str:
+    """Changes whenever the trial does, or what it tries and accepts."""
+    names = ("plan.py", "trials.py")
+    contents = (Path(__file__).with_name(name).read_bytes() for name in names)
+    return hashlib.sha256(b"\0".join(contents)).hexdigest()[:16]
+
+
 def cache_file(
     cache: Path | None, network: nn.Module, plans: Sequence[Plan], inputs: Tensor, asked: str
 ) -> Path | None:
@@ -117,6 +126,7 @@ def cache_file(
             str(tuple(inputs.shape)),
             torch.__version__,
             kernels_version(),
+            trial_version(),
             torch.backends.cpu.get_cpu_capability(),
             str(torch.get_num_threads()),
             names,
