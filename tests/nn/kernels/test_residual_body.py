@@ -142,6 +142,23 @@ def test_a_hook_is_called(library: ctypes.CDLL, part: str) -> None:
     assert len(seen) == (2 if part == "relu" else 1)
 
 
+def test_a_shortcut_of_another_shape_is_added_as_before(library: ctypes.CDLL) -> None:
+    torch.manual_seed(0)
+    block, x = BasicBlock(16, 32), volume((4, 16, 10, 10))
+    block = block.to(memory_format=LAST)  # type: ignore[call-overload]
+    stock = copy.deepcopy(block)
+    for net in (block, stock):  # one number a channel, which is added to all pixels
+        net.downsample = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(16, 32, 1))
+        net.downsample[1].load_state_dict(
+            {"weight": torch.ones(32, 16, 1, 1), "bias": torch.ones(32)}
+        )
+    apply_kernels(block, library)
+    torch.testing.assert_close(block(x), stock(x), rtol=1e-3, atol=1e-4)
+    block.downsample = None
+    with pytest.raises(RuntimeError, match="must match"):
+        block(x)
+
+
 @pytest.mark.parametrize("frozen", ["conv1", "conv2", "bn1", "bn2", "conv1 conv2 bn1 bn2"])
 def test_what_does_not_learn_gets_no_gradient(library: ctypes.CDLL, frozen: str) -> None:
     block, x = block_of(16), volume((4, 16, 10, 10)).requires_grad_()
