@@ -188,19 +188,22 @@ INLINE void normalise(const struct batch_norm *s, int64_t first, int64_t rows, i
     const vf scale = load_part(s->factors + c, left);
     const vf shift = load_part(s->factors + s->C + c, left);
     const vf six = (vf){0} + 6.0f;
+    const int64_t C = s->C, mask_step = mask_row(C);
+    const float *x = s->x + first * C + c, *residual = add ? s->residual + first * C + c : NULL;
+    float *out = s->out + first * C + c;
+    uint8_t *mask = s->mask ? s->mask + first * mask_step + c / VL * MASK_BYTES : NULL;
     for (int64_t r = 0; r < rows; r++) {
-        const int64_t at = (first + r) * s->C + c;
-        vf value = load_part(s->x + at, left) * scale + shift;
-        if (add) value += load_part(s->residual + at, left);
+        vf value = load_part(x + r * C, left) * scale + shift;
+        if (add) value += load_part(residual + r * C, left);
         if (activation == RELU || activation == RELU6) {
             const vi low = value <= 0.0f, high = activation == RELU6 ? value >= six : (vi){0};
-            store_mask(s->mask + (first + r) * mask_row(s->C) + c / VL * MASK_BYTES, ~(low | high));
+            store_mask(mask + r * mask_step, ~(low | high));
             value = (vf)(~low & (vi)value);
             if (activation == RELU6) value = choose(high, six, value);
         }
         if (activation == SILU) value = silu(value);
         if (activation == HARD_SWISH) value = hard_swish(value);
-        put(s->out + at, value, left, past);
+        put(out + r * C, value, left, past);
     }
 }
 
@@ -250,41 +253,57 @@ INLINE enum passing passing_of(const struct batch_norm *s) {
     return s->activation == SILU ? BY_SILU : s->activation == HARD_SWISH ? BY_HARD_SWISH : FREELY;
 }
 
-/* A vector of channels of a row: the gradient before the activation, and what was normalised. */
-struct both {
-    vf grad, x;
+/* Where a vector of channels of some rows lies, and what its gradient passes. */
+struct reading {
+    const float *grad, *x;
+    const uint8_t *mask;
+    int64_t C, mask_step;
+    vf scale, shift;
 };
 
-INLINE struct both both_at(const struct batch_norm *s, int64_t row, int64_t c, int64_t left,
-                           const enum passing passing) {
-    struct both here = {load_part(s->grad_out + row * s->C + c, left),
-                        load_part(s->x + row * s->C + c, left)};
+INLINE struct reading read_from(const struct batch_norm *s, int64_t first, int64_t c, int64_t left,
+                                const enum passing passing) {
+    const int64_t at = first * s->C + c;
+    struct reading from = {.grad = s->grad_out + at, .x = s->x + at, .C = s->C};
     if (passing == MASKED) {
-        const vi mask = load_mask(s->mask + row * mask_row(s->C) + c / VL * MASK_BYTES);
-        here.grad = (vf)(mask & (vi)here.grad);
+        from.mask_step = mask_row(s->C);
+        from.mask = s->mask + first * from.mask_step + c / VL * MASK_BYTES;
     } else if (passing != FREELY) {
-        const vf scale = load_part(s->normal + c, left);
-        const vf value = here.x * scale + load_part(s->normal + s->C + c, left);
-        here.grad *= passing == BY_SILU ? slope_of_silu(value) : slope_of_hard_swish(value);
+        from.scale = load_part(s->normal + c, left);
+        from.shift = load_part(s->normal + s->C + c, left);
     }
-    return here;
+    return from;
+}
+
+/* A row's gradient before the activation; x is what was normalised. */
+INLINE vf gradient_at(const struct reading *from, int64_t row, vf x, int64_t left,
+                      const enum passing passing) {
+    const vf grad = load_part(from->grad + row * from->C, left);
+    if (passing == FREELY) return grad;
+    if (passing == MASKED) return (vf)(load_mask(from->mask + row * from->mask_step) & (vi)grad);
+    const vf value = x * from->scale + from->shift;
+    return grad * (passing == BY_SILU ? slope_of_silu(value) : slope_of_hard_swish(value));
 }
 
 /* Sums of the gradient, and of the gradient times the normalised value. */
 INLINE void sums_of(const struct batch_norm *s, int64_t first, int64_t rows, int64_t c,
                     int64_t left, double *sums, const enum passing passing) {
-    vf mean = load_part(s->mean + c, left), sum[4] = {{0}}, product[4] = {{0}};
+    const vf mean = load_part(s->mean + c, left);
+    const struct reading from = read_from(s, first, c, left, passing);
+    vf sum[4] = {{0}}, product[4] = {{0}};
     int64_t r = 0;
     for (; r + 4 <= rows; r += 4)
         UNROLL for (int i = 0; i < 4; i++) {
-            const struct both here = both_at(s, first + r + i, c, left, passing);
-            sum[i] += here.grad;
-            product[i] += here.grad * (here.x - mean);
+            const vf x = load_part(from.x + (r + i) * from.C, left);
+            const vf grad = gradient_at(&from, r + i, x, left, passing);
+            sum[i] += grad;
+            product[i] += grad * (x - mean);
         }
     for (; r < rows; r++) {
-        const struct both here = both_at(s, first + r, c, left, passing);
-        sum[0] += here.grad;
-        product[0] += here.grad * (here.x - mean);
+        const vf x = load_part(from.x + r * from.C, left);
+        const vf grad = gradient_at(&from, r, x, left, passing);
+        sum[0] += grad;
+        product[0] += grad * (x - mean);
     }
     add_lanes(sums, (sum[0] + sum[1]) + (sum[2] + sum[3]), left);
     add_lanes(sums + s->C, (product[0] + product[1]) + (product[2] + product[3]), left);
@@ -342,13 +361,17 @@ static void finish_sums(const struct batch_norm *s) {
 INLINE void differentiate(const struct batch_norm *s, int64_t first, int64_t rows, int64_t c,
                           int64_t left, const int add, const enum passing passing) {
     const int past = passes(s, s->grad_x, left) && (!add || passes(s, s->grad_residual, left));
-    vf scale = load_part(s->factors + c, left), slope = load_part(s->factors + s->C + c, left);
-    vf shift = load_part(s->factors + 2 * s->C + c, left), mean = load_part(s->mean + c, left);
+    const vf scale = load_part(s->factors + c, left), mean = load_part(s->mean + c, left);
+    const vf slope = load_part(s->factors + s->C + c, left);
+    const vf shift = load_part(s->factors + 2 * s->C + c, left);
+    const struct reading from = read_from(s, first, c, left, passing);
+    float *grad_x = s->grad_x + first * s->C + c;
+    float *grad_residual = add ? s->grad_residual + first * s->C + c : NULL;
     for (int64_t r = 0; r < rows; r++) {
-        const int64_t at = (first + r) * s->C + c;
-        const struct both here = both_at(s, first + r, c, left, passing);
-        if (add) put(s->grad_residual + at, here.grad, left, past);
-        put(s->grad_x + at, here.grad * scale + ((here.x - mean) * slope + shift), left, past);
+        const vf x = load_part(from.x + r * from.C, left);
+        const vf grad = gradient_at(&from, r, x, left, passing);
+        if (add) put(grad_residual + r * from.C, grad, left, past);
+        put(grad_x + r * from.C, grad * scale + ((x - mean) * slope + shift), left, past);
     }
 }
 

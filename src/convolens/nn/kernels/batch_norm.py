@@ -125,9 +125,10 @@ class _BatchNorm(torch.autograd.Function):
         x, weight, mask, mean, inv_std, factors = ctx.saved_tensors
         found = Statistics(mean=mean, inv_std=inv_std, factors=factors)
         grad_out = grad_out.contiguous(memory_format=torch.channels_last)
-        how = {"activation": ctx.activation, "mask": mask}
-        slope = take_slope(grad_out, x, weight, found, ctx.library, **how)
+        slope = take_slope(
+            *(grad_out, x, weight, found, ctx.library), activation=ctx.activation, mask=mask
+        )
         grad_x, grad_residual = differentiate(
-            grad_out, x, found, slope, ctx.library, adds=ctx.needs_input_grad[3], **how
+            grad_out, slope, ctx.library, adds=ctx.needs_input_grad[3]
         )
         return grad_x, slope.weight, slope.bias, grad_residual, None

@@ -16,6 +16,7 @@ _POINTERS = (
 )
 # What may follow a normalisation, in the order of `enum activation`.
 Activation = Literal["none", "relu", "relu6", "silu", "hard_swish"]
+_KINDS = {name: kind for kind, name in enumerate(get_args(Activation))}
 _WITH_MASK = ("relu", "relu6")
 
 
@@ -36,11 +37,13 @@ class Statistics:
 
     Args:
         factors: (2, C): scale and shift of a·x + b, the normalisation.
+        job: what the kernels were told of x, with which `normalise` goes on.
     """
 
     mean: Tensor
     inv_std: Tensor
     factors: Tensor
+    job: _Job | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +53,13 @@ class Slope:
     Args:
         factors: (3, C): a, b and c of a·g + b·(x − mean) + c.
         weight, bias: gradients of the normalisation's own parameters; None where it has none.
+        job: what the kernels were told of x, with which `differentiate` goes on.
     """
 
     factors: Tensor
     weight: Tensor | None
     bias: Tensor | None
+    job: _Job
 
 
 def take_statistics(
@@ -66,20 +71,17 @@ def take_statistics(
         x: (N, C, H, W), channels-last.
         sums: what whoever wrote x left, see `memory.keep_sums`; None has x read.
     """
-    momentum = _momentum(norm)
-    found = Statistics(
-        mean=torch.empty(x.shape[1]),
-        inv_std=torch.empty(x.shape[1]),
-        factors=torch.empty(2, x.shape[1]),
-    )
-    job, _memory = _job(x, sums)
+    momentum, C = _momentum(norm), x.shape[1]
+    mean, inv_std, factors = torch.empty(C), torch.empty(C), torch.empty(2, C)
+    job = _job(x)
+    _memory = _give_sums(job, sums)
     job.eps, job.momentum = norm.eps, momentum or 0.0
     job.weight, job.bias = pointer(norm.weight), pointer(norm.bias)
-    job.mean, job.inv_std, job.factors = map(pointer, (found.mean, found.inv_std, found.factors))
+    job.mean, job.inv_std, job.factors = pointer(mean), pointer(inv_std), pointer(factors)
     if momentum is not None:
         job.running_mean, job.running_var = pointer(norm.running_mean), pointer(norm.running_var)
     library.convolens_batch_norm_statistics(ctypes.byref(job))
-    return found
+    return Statistics(mean=mean, inv_std=inv_std, factors=factors, job=job)
 
 
 def normalise(
@@ -93,15 +95,15 @@ def normalise(
     """Computes activation(a·x + b + residual).
 
     Args:
+        statistics: what `take_statistics` found of x.
         residual: what is added; None with "silu" and "hard_swish".
     Returns: the result, and with "relu" and "relu6" a mask of what they let through: reading that
         costs less than reading the values again.
     """
-    out = torch.empty_like(x)
-    job, _memory = _job(x, activation=activation)
+    out, job = torch.empty_like(x), statistics.job or _job(x)
     mask = _new_mask(job, library) if activation in _WITH_MASK else None
-    job.residual, job.out, job.mask = map(pointer, (residual, out, mask))
-    job.factors = pointer(statistics.factors)
+    job.activation, job.factors = _KINDS[activation], pointer(statistics.factors)
+    job.residual, job.out, job.mask = pointer(residual), pointer(out), pointer(mask)
     library.convolens_batch_norm_normalise(ctypes.byref(job))
     return out, mask
 
@@ -126,40 +128,33 @@ def take_slope(
         sums: (num_sums, 2, C), what whoever wrote the gradient left; None has it read.
     """
     C = x.shape[1]
-    grads = [torch.empty(C) if weight is not None else None for _ in range(2)]
-    found = Slope(factors=torch.empty(3, C), weight=grads[0], bias=grads[1])
-    job, _memory = _job(x, sums, activation)
-    job.normal = pointer(statistics.factors)
-    job.weight, job.mean = pointer(weight), pointer(statistics.mean)
-    job.inv_std, job.mask, job.grad_out = map(pointer, (statistics.inv_std, mask, grad_out))
-    job.grad_weight, job.grad_bias, job.factors = map(
-        pointer, (found.weight, found.bias, found.factors)
-    )
+    factors = torch.empty(3, C)
+    grad_weight, grad_bias = (None, None) if weight is None else (torch.empty(C), torch.empty(C))
+    job = _job(x)
+    _memory = _give_sums(job, sums)
+    job.activation, job.normal = _KINDS[activation], pointer(statistics.factors)
+    job.weight, job.mean, job.inv_std = map(pointer, (weight, statistics.mean, statistics.inv_std))
+    job.mask, job.grad_out, job.factors = pointer(mask), pointer(grad_out), pointer(factors)
+    job.grad_weight, job.grad_bias = pointer(grad_weight), pointer(grad_bias)
     library.convolens_batch_norm_sums(ctypes.byref(job))
-    return found
+    return Slope(factors=factors, weight=grad_weight, bias=grad_bias, job=job)
 
 
 def differentiate(
-    grad_out: Tensor,
-    x: Tensor,
-    statistics: Statistics,
-    slope: Slope,
-    library: ctypes.CDLL,
-    *,
-    activation: Activation,
-    mask: Tensor | None = None,
-    adds: bool = False,
+    grad_out: Tensor, slope: Slope, library: ctypes.CDLL, *, adds: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """Computes the gradients of a normalisation's input and, with `adds`, of what was added."""
-    grad_x = torch.empty_like(x)
-    # Without a ReLU, the gradient passes the addition unchanged.
-    grad_residual = grad_out if adds and mask is None else torch.empty_like(x) if adds else None
-    job, _memory = _job(x, activation=activation)
-    job.normal = pointer(statistics.factors)
-    job.grad_out, job.grad_x, job.mask = map(pointer, (grad_out, grad_x, mask))
-    if grad_residual is not grad_out:
+    """Computes the gradients of a normalisation's input and, with `adds`, of what was added.
+
+    Args:
+        slope: what `take_slope` found, of tensors that are still there.
+    """
+    grad_x, job, grad_residual = torch.empty_like(grad_out), slope.job, None
+    job.grad_out, job.grad_x = pointer(grad_out), pointer(grad_x)
+    if adds and job.mask is None:
+        grad_residual = grad_out  # without a ReLU, it passes the addition unchanged
+    elif adds:
+        grad_residual = torch.empty_like(grad_out)
         job.grad_residual = pointer(grad_residual)
-    job.mean, job.factors = pointer(statistics.mean), pointer(slope.factors)
     library.convolens_batch_norm_differentiate(ctypes.byref(job))
     return grad_x, grad_residual
 
@@ -181,15 +176,18 @@ def _new_mask(job: _Job, library: ctypes.CDLL) -> Tensor:
     return torch.empty(job.M * row(job.C), dtype=torch.uint8)
 
 
-def _job(
-    x: Tensor, sums: Tensor | None = None, activation: Activation = "none"
-) -> tuple[_Job, Tensor]:
-    """The job's sizes, and memory that must live as long as it runs."""
+def _job(x: Tensor) -> _Job:
     N, C, H, W = x.shape
-    parts = num_parts(N * H * W)
-    memory = torch.empty(2 * parts * C, dtype=torch.float64)
-    job = _Job(N * H * W, C, parts, torch.get_num_threads(), get_args(Activation).index(activation))
-    job.x, job.partial = pointer(x), pointer(memory)
+    job = _Job(N * H * W, C, num_parts(N * H * W), torch.get_num_threads())
+    job.x = pointer(x)
+    return job
+
+
+def _give_sums(job: _Job, sums: Tensor | None) -> Tensor:
+    """What whoever wrote the volume left, or memory for it; it must live as long as the job."""
     if sums is not None:
         job.sums, job.num_sums = pointer(sums), len(sums)
-    return job, memory
+        return sums
+    partial = torch.empty(2 * job.num_parts * job.C, dtype=torch.float64)
+    job.partial = pointer(partial)
+    return partial

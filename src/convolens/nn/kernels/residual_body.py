@@ -182,9 +182,7 @@ class _ResidualBody(torch.autograd.Function):
         if ctx.adds_x:
             of_z = Differentiated(z, outer, slope2, mask)  # made where it is read
         else:
-            grad_z, grad_added = differentiate(
-                grad_out, z, outer, slope2, library, activation="relu", mask=mask, adds=True
-            )
+            grad_z, grad_added = differentiate(grad_out, slope2, library, adds=True)
             found["shortcut"] = grad_added
         inside, grad_y = Normalised(y, inner), torch.empty_like(y)
         sums = second.make_gradient_sums(grad_z, y.shape[1])
@@ -201,7 +199,7 @@ class _ResidualBody(torch.autograd.Function):
                 addend=(grad_out, mask) if ctx.adds_x else None,
             )
             return *map(found.get, _INPUTS[:-1]), None
-        grad_y, _ = differentiate(grad_y, y, inner, slope1, library, activation="none")
+        grad_y, _ = differentiate(grad_y, slope1, library)
         if first is None:
             found["x"] = grad_y
         else:

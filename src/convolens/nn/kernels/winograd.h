@@ -139,33 +139,33 @@ INLINE struct winograd with_made(const struct winograd *s, const struct tiles *t
 
 /* --- what comes next --- */
 
-/* The rows of two volumes that some tiles will read. While products before it are computed, the memory
- * is asked for them, a share with each product. */
+/* The rows of two volumes that some tiles will read. While products before them are computed, the
+ * memory is asked for these rows, a share with each product. */
 struct wanted {
     const float *from[2]; /* may be the same */
-    int64_t floats;       /* of each; 0 where nothing is wanted */
+    int64_t share;        /* floats; 0 where nothing is wanted */
 };
 
+/* `products` is how many products there are to ask with. */
 INLINE struct wanted rows_of(const struct tiles *t, int64_t first, int64_t count, int64_t H,
-                             int64_t W, int64_t C, const float *one, const float *other) {
-    struct wanted w = {.floats = 0};
+                             int64_t W, int64_t C, const float *one, const float *other,
+                             int64_t products) {
+    struct wanted w = {.share = 0};
     if (first >= t->all) return w;
     const struct place p = place_of(t, first);
     const int64_t begin = (p.n * H + p.y) * W * C;
     w.from[0] = one + begin;
     w.from[1] = (other ? other : one) + begin;
-    w.floats = count * 16 * C;
+    w.share = count * 16 * C * (w.from[0] == w.from[1] ? 1 : 2) / products + 1;
     return w;
 }
 
-/* Lets product `index` of `all` ask for its share; it reads so many lines. */
-INLINE void ask_for(struct factors *f, const struct wanted *w, int64_t index, int64_t all,
-                    int64_t lines) {
-    if (!w->floats) return;
-    const int two = w->from[0] != w->from[1];
-    const int64_t share = w->floats / (two ? (all + 1) / 2 : all) + 1;
-    f->ahead = w->from[index % 2] + (two ? index / 2 : index) * share;
-    f->ahead_step = share / lines + 1;
+/* Lets product `index` ask for its share; it reads so many lines. */
+INLINE void ask_for(struct factors *f, const struct wanted *w, int64_t index, int64_t lines) {
+    if (!w->share) return;
+    const int64_t before = w->from[0] == w->from[1] ? index : index / 2;
+    f->ahead = w->from[index % 2] + before * w->share;
+    f->ahead_step = (uint32_t)w->share / (uint32_t)lines + 1;
 }
 
 /* --- the transforms of a row or column, written out --- */

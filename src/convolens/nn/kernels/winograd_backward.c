@@ -157,8 +157,7 @@ INLINE void multiply_gradients(const struct winograd *s, const struct tiles *t, 
     struct factors f = {.a = in, .a_row = 1, .a_next = VL, .b = grads, .b_next = VL,
                         .b_vector = t->in_vector, .count = count, .blocks = 1, .to = sums,
                         .to_row = row, .to_vector = VL};
-    const int64_t all = PLACES * ((s->K + BLOCK - 1) / BLOCK) * (s->C / VL);
-    if (wanted) ask_for(&f, wanted, index, all, lines_read(&f, VL, left) / (s->half ? 2 : 1));
+    if (wanted) ask_for(&f, wanted, index, (lines_read(&f, VL, left) + s->half) / (1 + s->half));
     if (!s->half) {
         product_block(f, VL, left, add, 0);
         return;
@@ -227,7 +226,8 @@ INLINE struct wanted wanted_after(const struct winograd *s, const struct tiles *
                                   int64_t count) {
     const float *other = s->gradient.kind == DIFFERENTIATED ? s->gradient.x : NULL;
     if (!other && s->C == s->K && s->H == s->HO && s->W == s->WO) other = s->x;
-    return rows_of(t, first + t->chunk, count, s->HO, s->WO, s->K, s->grad_out, other);
+    const int64_t products = PLACES * ((s->K + BLOCK - 1) / BLOCK) * (s->C / VL);
+    return rows_of(t, first + t->chunk, count, s->HO, s->WO, s->K, s->grad_out, other, products);
 }
 
 /* Floats that each thread has to itself. */

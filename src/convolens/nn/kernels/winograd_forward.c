@@ -235,15 +235,14 @@ INLINE void multiply_filters(const struct winograd *s, const struct tiles *t, in
                         .b = filters, .b_next = width, .b_vector = VL, .b_block = width * VL,
                         .count = VL, .blocks = vectors, .to = out, .to_row = VL,
                         .to_vector = t->out_vector, .scale = scale};
-    const int64_t all = PLACES * ((s->K + BLOCK - 1) / BLOCK);
     if (!s->half) {
-        ask_for(&f, wanted, index, all, lines_read(&f, count, left));
+        ask_for(&f, wanted, index, lines_read(&f, count, left));
         product_block(f, count, left, 0, 0);
         return;
     }
     f.a_row = f.count = VL / 2;
     f.b_block = width * VL / 2;
-    ask_for(&f, wanted, index, all, lines_read(&f, count, left));
+    ask_for(&f, wanted, index, lines_read(&f, count, left));
     const int64_t most = 2 * CHAIN / VL;
     for (int64_t v = 0; v < vectors; v += most) {
         f.blocks = least(most, vectors - v);
@@ -264,11 +263,12 @@ INLINE int64_t floats_of_thread(const struct winograd *s, const struct tiles *t)
  * second cache does not hold the filters, these are asked for instead. */
 INLINE struct wanted wanted_after(const struct winograd *s, const struct tiles *t, int64_t first,
                                   const float *beside) {
-    if (PLACES * t->filter > SECOND_CACHE) return (struct wanted){.floats = 0};
+    if (PLACES * t->filter > SECOND_CACHE) return (struct wanted){.share = 0};
+    const int64_t products = PLACES * ((s->K + BLOCK - 1) / BLOCK);
     const float *end = s->gate.x ? s->gate.x : s->addend.volume;
-    if (end) return rows_of(t, first, t->chunk, s->HO, s->WO, s->K, end, beside);
+    if (end) return rows_of(t, first, t->chunk, s->HO, s->WO, s->K, end, beside, products);
     const float *other = s->input.kind == DIFFERENTIATED ? s->input.x : NULL;
-    return rows_of(t, first + t->chunk, t->chunk, s->H, s->W, s->C, s->x, other);
+    return rows_of(t, first + t->chunk, t->chunk, s->H, s->W, s->C, s->x, other, products);
 }
 
 const float *winograd_convolve_chunk(const struct winograd *s, int64_t chunk, int64_t thread,
