@@ -24,7 +24,6 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from convolens.data.root import cache_folder
 from convolens.models import resnet20, simple_convnet, small_convnet
@@ -32,6 +31,7 @@ from convolens.train.optimizer import OptimizerConfig, make_optimizer
 from convolens.train.plan import Plan
 from convolens.train.trials import choose_by_trial
 from convolens.workbench.planning import plans_for
+from convolens.workbench.summary import summarize
 
 Step = Callable[[], None]
 TURN_S = 0.3  # of each arm, at least
@@ -174,6 +174,14 @@ def peak(dtype: torch.dtype, size: int = 1024) -> float:
     return 2 * size**3 / min(seconds)
 
 
+def training_flops(net: nn.Module, size: tuple[int, int, int]) -> int:
+    """Multiplications and additions of a step with one picture: forward and for both gradients, of
+    which the first layer's input needs none."""
+    found = summarize(net, size)
+    first = next(row.macs for row in found.rows if row.macs)
+    return 2 * (3 * found.totals.macs - first)
+
+
 def work(arm: str, name: str, cache: Path, pipe: Connection) -> None:
     """What an arm's process does: says how it runs, then as many steps as it is asked for."""
     warnings.simplefilter("ignore")
@@ -229,16 +237,15 @@ def measure(name: str, turns: int, options: argparse.Namespace) -> None:
         pipe.send(0)
     for process in processes:
         process.join()
-    inputs, targets = batch_of(size, batch)
     if options.lightning:
+        inputs, targets = batch_of(size, batch)
         seconds["Lightning"] = lightning_step(build().train(), inputs, targets, 20)
-    with FlopCounterMode(display=False) as counter:
-        F.cross_entropy(build()(inputs), targets).backward()
+    flops = batch * training_flops(build(), size)
     medians = {arm: statistics.median(values) for arm, values in seconds.items()}
     print(f"\n{name}, batch {batch} of {size}; {notes['convolens'][0]}")
     for arm, median in medians.items():
         precision = notes[arm][1] if arm in notes else "float32"
-        share = counter.get_total_flops() / median / peak(getattr(torch, precision))
+        share = flops / median / peak(getattr(torch, precision))
         aim = f"   target {target:.1f}" if arm == "convolens" and target else ""
         print(
             f"  {arm:<14}{batch / median:>10,.0f} images/s{medians['eager'] / median:>8.2f} × eager"
