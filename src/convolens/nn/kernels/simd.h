@@ -28,9 +28,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
-/* Against the compiler's own judgement, which would run out of registers: a loop that stays one, and a
- * function that is not made part of a larger one. */
-#define ROLLED _Pragma("GCC unroll 1")
+/* A function that is not made part of a larger one, in which it would run out of registers. */
 #define APART static __attribute__((noinline))
 
 typedef float vf __attribute__((vector_size(4 * VL)));

@@ -248,6 +248,8 @@ INLINE void put(void *to, int64_t at, vf value, float scale, const enum kind kin
     if (kind == FLOATS) store((float *)to + at, value);
 #if HALF
     if (kind == HALVES) store_halves((float16 *)to + at, value * scale);
+#else
+    (void)scale;
 #endif
 }
 
@@ -259,61 +261,79 @@ INLINE void interleave(const float16 lines[PLACES][2][VL], float *to, int64_t ne
 }
 #endif
 
-/* Transforms 6x6 pixels of a vector of channels, `scale` times as large, to places `next` apart;
- * three rows of places at a time, whose columns the registers hold. */
-INLINE void transform_window(const float *from, int64_t row, int64_t column, float scale, void *to,
-                             int64_t next, const enum kind kind) {
+/* What is transformed: windows of inputs, or the gradients of a tile's outputs. */
+enum side { WINDOW = 6, TILE = 4 };
+
+INLINE void transform_line(const vf *line, vf whole[6], const int side) {
+    if (side == WINDOW)
+        transform_input(line, whole);
+    else
+        transform_gradient(line, whole);
+}
+
+/* Transforms a square of pixels of a vector of channels, `scale` times as large, to places `next`
+ * apart; three rows of places at a time, whose columns the registers hold. */
+INLINE void transform_square(const float *from, int64_t row, int64_t column, float scale, void *to,
+                             int64_t next, const int side, const enum kind kind) {
     vf half[3][6], line[6], whole[6];
     UNROLL for (int lower = 0; lower < 2; lower++) {
-        UNROLL for (int x = 0; x < 6; x++) {
-            UNROLL for (int y = 0; y < 6; y++) line[y] = load(from + y * row + x * column);
-            transform_input(line, whole);
+        UNROLL for (int x = 0; x < side; x++) {
+            UNROLL for (int y = 0; y < side; y++) line[y] = load(from + y * row + x * column);
+            transform_line(line, whole, side);
             UNROLL for (int y = 0; y < 3; y++) half[y][x] = whole[3 * lower + y];
         }
         UNROLL for (int y = 0; y < 3; y++) {
-            transform_input(half[y], whole);
+            transform_line(half[y], whole, side);
             UNROLL for (int x = 0; x < 6; x++)
                 put(to, ((3 * lower + y) * 6 + x) * next, whole[x], scale, kind);
         }
     }
 }
 
-APART void transform_floats(const float *from, int64_t row, int64_t column, float *to,
-                            int64_t next) {
-    transform_window(from, row, column, 1, to, next, FLOATS);
+/* The same, a function for each kind. */
+#define SQUARE(name, side, kind)                                                                 \
+    __attribute__((unused)) APART void name(const float *from, int64_t row, int64_t column,       \
+                                            float scale, void *to, int64_t next) {                \
+        transform_square(from, row, column, scale, to, next, side, kind);                         \
+    }
+SQUARE(window_to_floats, WINDOW, FLOATS)
+SQUARE(window_to_halves, WINDOW, HALVES)
+SQUARE(tile_to_floats, TILE, FLOATS)
+SQUARE(tile_to_halves, TILE, HALVES)
+#undef SQUARE
+
+INLINE void transform_apart(const float *from, int64_t row, int64_t column, float scale, void *to,
+                            int64_t next, const int side, const enum kind kind) {
+    if (side == WINDOW && kind == FLOATS) window_to_floats(from, row, column, scale, to, next);
+    if (side == WINDOW && kind == HALVES) window_to_halves(from, row, column, scale, to, next);
+    if (side == TILE && kind == FLOATS) tile_to_floats(from, row, column, scale, to, next);
+    if (side == TILE && kind == HALVES) tile_to_halves(from, row, column, scale, to, next);
 }
 
-#if HALF
-APART void transform_halves(const float *from, int64_t row, int64_t column, float scale,
-                            float16 *to, int64_t next) {
-    transform_window(from, row, column, scale, to, next, HALVES);
-}
-#endif
-
-INLINE void transform_as(const float *from, int64_t row, int64_t column, float scale, void *to,
-                         int64_t next, const enum kind kind) {
-    if (kind == FLOATS) transform_floats(from, row, column, to, next);
-#if HALF
-    if (kind == HALVES) transform_halves(from, row, column, scale, to, next);
-#endif
-}
-
-/* Transforms what the window at a tile's place sees, with zeros around the image. */
-INLINE void transform_inputs(const struct winograd *s, struct place p, int64_t c, float scale,
-                             void *to, int64_t next, const enum kind kind) {
-    const int64_t y0 = p.y - s->P, x0 = p.x - s->P, row = s->W * s->C;
-    const float *from = s->x + ((p.n * s->H + y0) * s->W + x0) * s->C + c;
-    if (y0 >= 0 && x0 >= 0 && y0 + 6 <= s->H && x0 + 6 <= s->W) {
-        transform_as(from, row, s->C, scale, to, next, kind);
+/* Transforms the square whose first pixel is (y0, x0) of an image of H by W at `image`, with zeros
+ * around it. */
+INLINE void transform_at(const float *image, int64_t H, int64_t W, int64_t channels, int64_t y0,
+                         int64_t x0, float scale, void *to, int64_t next, const int side,
+                         const enum kind kind) {
+    const int64_t row = W * channels;
+    const float *from = image + y0 * row + x0 * channels;
+    if (y0 >= 0 && x0 >= 0 && y0 + side <= H && x0 + side <= W) {
+        transform_apart(from, row, channels, scale, to, next, side, kind);
         return;
     }
-    float window[6][6][VL];
-    for (int64_t y = 0; y < 6; y++)
-        UNROLL for (int64_t x = 0; x < 6; x++) {
-            const int inside = y0 + y >= 0 && y0 + y < s->H && x0 + x >= 0 && x0 + x < s->W;
-            store(window[y][x], load_if(from + y * row + x * s->C, inside));
+    float square[WINDOW][WINDOW][VL];
+    for (int64_t y = 0; y < side; y++)
+        UNROLL for (int64_t x = 0; x < side; x++) {
+            const int inside = y0 + y >= 0 && y0 + y < H && x0 + x >= 0 && x0 + x < W;
+            store(square[y][x], load_if(from + y * row + x * channels, inside));
         }
-    transform_as(window[0][0], 6 * VL, VL, scale, to, next, kind);
+    transform_apart(square[0][0], WINDOW * VL, VL, scale, to, next, side, kind);
+}
+
+INLINE void transform_inputs(const struct winograd *s, struct place p, int64_t c, float scale,
+                             void *to, int64_t next, const enum kind kind) {
+    const float *image = s->x + p.n * s->H * s->W * s->C + c;
+    transform_at(image, s->H, s->W, s->C, p.y - s->P, p.x - s->P, scale, to, next, WINDOW, kind);
 }
 
 #if HALF

@@ -181,11 +181,8 @@ class Winograd:
         """
         turned, job = self._turned(weight, grad_out), self._job(x, weight, self.padding)
         if source is not None:
-            job.input, turned.gate, turned.sums = (
-                source.as_source(),
-                source.as_gate(),
-                pointer(sums),
-            )
+            job.input, turned.gate = source.as_source(), source.as_gate()
+            turned.sums = pointer(sums)
         if gradient is not None:
             job.gradient = turned.input = gradient.as_source()
         if addend is not None:

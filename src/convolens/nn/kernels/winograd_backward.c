@@ -19,58 +19,10 @@ static struct tiles all_tiles_of(const struct winograd *s) {
 
 /* --- a chunk's volumes --- */
 
-/* Transforms the gradients of 4x4 outputs, three rows of places at a time. */
-INLINE void transform_tile(const float *from, int64_t row, int64_t column, float scale, void *to,
-                           int64_t next, const enum kind kind) {
-    vf half[3][4], line[4], whole[6];
-    UNROLL for (int lower = 0; lower < 2; lower++) {
-        UNROLL for (int x = 0; x < 4; x++) {
-            UNROLL for (int y = 0; y < 4; y++) line[y] = load(from + y * row + x * column);
-            transform_gradient(line, whole);
-            UNROLL for (int y = 0; y < 3; y++) half[y][x] = whole[3 * lower + y];
-        }
-        UNROLL for (int y = 0; y < 3; y++) {
-            transform_gradient(half[y], whole);
-            UNROLL for (int x = 0; x < 6; x++)
-                put(to, ((3 * lower + y) * 6 + x) * next, whole[x], scale, kind);
-        }
-    }
-}
-
-APART void transform_tile_floats(const float *from, int64_t row, int64_t column, float *to,
-                                 int64_t next) {
-    transform_tile(from, row, column, 1, to, next, FLOATS);
-}
-
-#if HALF
-APART void transform_tile_halves(const float *from, int64_t row, int64_t column, float scale,
-                                 float16 *to, int64_t next) {
-    transform_tile(from, row, column, scale, to, next, HALVES);
-}
-#endif
-
-INLINE void transform_tile_as(const float *from, int64_t row, int64_t column, float scale,
-                              void *to, int64_t next, const enum kind kind) {
-    if (kind == FLOATS) transform_tile_floats(from, row, column, to, next);
-#if HALF
-    if (kind == HALVES) transform_tile_halves(from, row, column, scale, to, next);
-#endif
-}
-
-/* Transforms the gradients of the outputs at a tile's place, with zeros where it is cut off. */
 INLINE void transform_gradients(const struct winograd *s, struct place p, int64_t k, float scale,
                                 void *to, int64_t next, const enum kind kind) {
-    const float *from = s->grad_out + ((p.n * s->HO + p.y) * s->WO + p.x) * s->K + k;
-    const int64_t rows = s->HO - p.y, columns = s->WO - p.x, row = s->WO * s->K;
-    if (rows >= 4 && columns >= 4) {
-        transform_tile_as(from, row, s->K, scale, to, next, kind);
-        return;
-    }
-    float tile[4][4][VL];
-    for (int64_t y = 0; y < 4; y++)
-        UNROLL for (int64_t x = 0; x < 4; x++)
-            store(tile[y][x], load_if(from + y * row + x * s->K, y < rows && x < columns));
-    transform_tile_as(tile[0][0], 4 * VL, VL, scale, to, next, kind);
+    const float *image = s->grad_out + p.n * s->HO * s->WO * s->K + k;
+    transform_at(image, s->HO, s->WO, s->K, p.y, p.x, scale, to, next, TILE, kind);
 }
 
 static void load_floats(const struct winograd *s, const struct tiles *t, int64_t first,
