@@ -79,6 +79,7 @@ class Choice:
         words = [
             "channels-last" if plan.channels_last else "NCHW",
             plan.precision,
+            *([] if plan.half_winograd else ["float32 in Winograd's convolutions"]),
             *(["own kernels"] if plan.kernels else []),
             *(["compiled"] if plan.compiled else []),
             *([threads] if plan.threads else []),

@@ -37,6 +37,8 @@ class Plan:
             in float16, scale their factors themselves, and everything else stays float32.
         channels_last: whether volumes lie in memory as (N, H, W, C).
         kernels: whether layers that our own kernels fit are computed by them.
+        half_winograd: whether, with float16 and our kernels, Winograd's convolutions multiply in
+            float16, too. They err about six times as much as the others.
         compiled: whether `torch.compile` has rewritten the network.
         threads: of the CPU; 0 is as many as PyTorch takes.
         micro_batch: the most pictures that go through the network at once while it learns; the
@@ -47,6 +49,7 @@ class Plan:
     precision: Precision
     channels_last: bool
     kernels: bool = False
+    half_winograd: bool = True
     compiled: bool = False
     threads: int = 0
     micro_batch: int = 0
@@ -63,7 +66,8 @@ class Plan:
             keep_freed_memory()
         if self.kernels and self.device == "cpu" and why_no_kernels() is None:
             library = load_library(_kernel_folder())
-            apply_kernels(model, library, half=self.precision == "float16")
+            half = self.precision == "float16"
+            apply_kernels(model, library, half=half, half_winograd=self.half_winograd)
         if self.compiled:
             model.compile()
         return model
@@ -180,7 +184,8 @@ def plan_from_json(tree: Mapping[str, Any], device: str) -> Plan:
         precision=tree["precision"],
         channels_last=bool(tree["channels_last"]),
         kernels=bool(tree["kernels"]),
-        # A Run that is older than these was trained without them.
+        # A Run that is older than a field was trained as if it had this value.
+        half_winograd=bool(tree.get("half_winograd", True)),
         compiled=bool(tree.get("compiled", False)),
         threads=int(tree.get("threads", 0)),
         micro_batch=int(tree.get("micro_batch", 0)),

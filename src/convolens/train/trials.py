@@ -69,6 +69,7 @@ def candidates(
     low: list[Precision] = []
     if half and precision in ("auto", "float16"):
         plans.append(replace(last, kernels=True, precision="float16"))
+        plans.append(replace(plans[-1], half_winograd=False))
     if precision == "auto" and has_fast_bfloat16(device):
         low = ["bfloat16"]
     elif precision == "auto" and device == "cuda":  # a GPU from before bfloat16
@@ -149,7 +150,7 @@ def choose_by_trial(
         tried.time([best.plan, *further], began + budget_s)
         best = tried.best([best.plan, *further], MIN_GAIN)
     if may_compile:
-        compiled = replace(best.plan, compiled=True, kernels=False)
+        compiled = replace(best.plan, compiled=True, kernels=False, half_winograd=True)
         if best.plan.kernels and asked.precision == "auto":  # float16 was theirs alone
             compiled = replace(compiled, precision="float32")
         tried.time([best.plan, compiled], time.perf_counter() + FIRST * budget_s)
@@ -232,8 +233,8 @@ class _Tried:
             if plan not in self._runners:
                 self._runners[plan] = self._runner(plan, len(self._inputs))
                 self._runners[plan].compare(self._reference)
-                if self._is_no_other(self._runners[plan]):
-                    self._runners[plan].failure = "nothing in this network is multiplied in float16"
+                if twin := self._twin(self._runners[plan]):
+                    self._runners[plan].failure = f"no other results than with {twin}"
                 self._compare_chance(self._runners[plan])
                 self._compare_outputs(self._runners[plan])
         for round_number in range(MAX_ROUNDS):
@@ -252,15 +253,17 @@ class _Tried:
         least = min((self._runners[plan].seconds for plan in accepted), default=0.0)
         return [plan for plan in accepted if self._runners[plan].seconds <= NEAR * least]
 
-    def _is_no_other(self, runner: Runner) -> bool:
-        """Whether kernels of float16 gave just what those of float32 gave."""
-        twin = self._runners.get(replace(runner.plan, precision="float32"))
-        return (
-            twin is not None
-            and twin is not runner
-            and runner.plan.kernels
-            and (runner.loss, runner.gradient_error) == (twin.loss, twin.gradient_error)
-        )
+    def _twin(self, runner: Runner) -> str | None:
+        """With which other precision the kernels gave just what they gave with this one."""
+        if runner.plan.precision != "float16" or not runner.plan.kernels:
+            return None
+        most = replace(runner.plan, half_winograd=True)
+        for name, plan in (("float32", replace(most, precision="float32")), ("float16", most)):
+            twin = self._runners.get(plan)
+            results = None if twin is None else (twin.loss, twin.gradient_error)
+            if twin is not runner and results == (runner.loss, runner.gradient_error):
+                return name
+        return None
 
     def _compare_outputs(self, runner: Runner) -> None:
         """Where loss or gradient differ: whether the outputs agree, and their gradient."""

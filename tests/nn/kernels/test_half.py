@@ -225,10 +225,10 @@ def test_a_network_takes_them_where_it_is_told_to(half_library: ctypes.CDLL) -> 
     ).to(memory_format=LAST)  # type: ignore[call-overload]
     x = volume(8, 64, 16, 16)
     stock = net(x).detach().double()
-    seen = {}
-    for half in (False, True):
-        rewrite = apply_kernels(net, half_library, half=half)
-        seen[half] = distance(net(x).detach(), stock)
+    seen = []
+    for half, winograd in ((False, True), (True, False), (True, True)):
+        rewrite = apply_kernels(net, half_library, half=half, half_winograd=winograd)
+        seen.append(distance(net(x).detach(), stock))
         assert net(x).dtype == torch.float32
         rewrite.undo()
-    assert seen[False] < 1e-5 < 1e-4 < seen[True] < WINOGRAD
+    assert seen[0] < 1e-5 < 1e-4 < seen[1] < seen[2] / 2 < WINOGRAD / 2

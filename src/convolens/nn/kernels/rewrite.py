@@ -63,7 +63,9 @@ class Rewrite:
     undo: Callable[[], None]
 
 
-def apply_kernels(model: nn.Module, library: ctypes.CDLL, *, half: bool = False) -> Rewrite:
+def apply_kernels(
+    model: nn.Module, library: ctypes.CDLL, *, half: bool = False, half_winograd: bool = True
+) -> Rewrite:
     """Lets every chain of modules that is one kernel be computed by it, in place.
 
     Chains are convolution + ReLU + max-pooling, batch norm + ReLU, ReLU6, SiLU or hard-swish, and
@@ -79,8 +81,10 @@ def apply_kernels(model: nn.Module, library: ctypes.CDLL, *, half: bool = False)
         library: what `load_library` returned.
         half: whether convolutions are multiplied in float16, see `conv3x3` and `conv_half`; without
             effect where the processor has no such arithmetic.
+        half_winograd: whether those of `conv3x3` are, too; in float32 they err much less.
     """
     half = half and has_half(library)
+    half_winograd = half and half_winograd
     modules = dict(model.named_modules())
     blocks = list(find_residual_blocks(modules))
     normalised = {block.chain[:1] for block in blocks}
@@ -102,6 +106,7 @@ def apply_kernels(model: nn.Module, library: ctypes.CDLL, *, half: bool = False)
             members=members,
             library=library,
             half=half,
+            half_winograd=half_winograd,
             flat=found.flat,
             normalised=found.normalised,
             part=None if found.part is None else parts[found.part],
@@ -115,7 +120,7 @@ def apply_kernels(model: nn.Module, library: ctypes.CDLL, *, half: bool = False)
                 changed.append(module)
             followers[module].chains.append(chain)
     for block in blocks:
-        block.apply(library, half=half)
+        block.apply(library, half=half_winograd)
 
     def undo() -> None:
         for module in changed:
@@ -156,6 +161,7 @@ class _Chain:
     members: list[nn.Module]
     library: ctypes.CDLL
     half: bool
+    half_winograd: bool
     flat: bool
     normalised: bool
     part: _Part | None
@@ -217,7 +223,9 @@ class _Chain:
         factors = (x, conv.weight, conv.bias, self.library)
         if fast:
             normalised = self.normalised and conv.training and torch.is_grad_enabled()
-            return conv3x3(*factors, padding=padding[0], half=self.half, normalised=normalised)
+            return conv3x3(
+                *factors, padding=padding[0], half=self.half_winograd, normalised=normalised
+            )
         if self.half and not fits_conv_half(conv, tuple(x.shape), self.library):
             stride = pair(conv.stride)[0]
             return conv_half(*factors, stride=stride, padding=(padding[0], padding[1]))
