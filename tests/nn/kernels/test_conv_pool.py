@@ -23,13 +23,21 @@ def quarters(*shape: int, generator: torch.Generator) -> Tensor:
 
 
 def both(
-    library: ctypes.CDLL, x: Tensor, weight: Tensor, bias: Tensor | None, layout: bool, **options
+    library: ctypes.CDLL,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    layout: bool,
+    first: bool = False,
+    **options,
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Result and gradients of the kernel, and of PyTorch in float64."""
+    """Result and gradients of the kernel, and of PyTorch in float64; of a network's first layer
+    the input has none."""
     given_ = [x, weight] + ([] if bias is None else [bias])
     results = []
     for dtype in (torch.float32, torch.float64):
         inputs = [t.detach().to(dtype).requires_grad_() for t in given_]
+        inputs[0].requires_grad_(not first)
         b = inputs[2] if bias is not None else None
         if dtype == torch.float32:
             out = conv_pool(inputs[0], inputs[1], b, library, channels_last=layout, **options)
@@ -37,7 +45,8 @@ def both(
             out = stock_conv_pool(inputs[0], inputs[1], b, **options)
         generator = torch.Generator().manual_seed(1)
         grad = torch.randint(-8, 9, out.shape, generator=generator).to(dtype) / 4
-        results.append([out.detach(), *torch.autograd.grad(out, inputs, grad)])
+        learns = [t for t in inputs if t.requires_grad]
+        results.append([out.detach(), *torch.autograd.grad(out, learns, grad)])
     return results[0], results[1]
 
 
@@ -45,13 +54,14 @@ shapes = st.fixed_dictionaries(
     {
         "N": st.integers(1, 10),
         "C": st.sampled_from([1, 2, 3, 4, 5, 16, 20]),
-        "K": st.sampled_from([1, 2, 7, 8, 15, 16, 17, 30, 32, 33, 50, 64]),
+        "K": st.sampled_from([1, 2, 7, 8, 15, 16, 17, 30, 32, 33, 48, 50, 64, 66, 80]),
         "kernel": st.tuples(st.integers(1, 5), st.integers(1, 5)),
         "pooled": st.tuples(st.integers(1, 5), st.integers(1, 5)),
         "odd": st.tuples(st.integers(0, 1), st.integers(0, 1)),
         "padding": st.integers(0, 2),
         "bias": st.booleans(),
         "relu": st.booleans(),
+        "first": st.booleans(),
         "x_last": st.booleans(),
         "w_last": st.booleans(),
         "out_last": st.booleans(),
@@ -61,7 +71,7 @@ shapes = st.fixed_dictionaries(
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(s=shapes)
 def test_equals_stock_operations_exactly_where_the_arithmetic_is_exact(
@@ -77,21 +87,23 @@ def test_equals_stock_operations_exactly_where_the_arithmetic_is_exact(
     bias = quarters(s["K"], generator=generator) if s["bias"] else None
     x = x.contiguous(memory_format=LAYOUTS[s["x_last"]])
     weight = weight.contiguous(memory_format=LAYOUTS[s["w_last"]])
-    mine, stock = both(
-        each_library, x, weight, bias, s["out_last"], padding=s["padding"], relu=s["relu"]
-    )
+    words = {name: s[name] for name in ("first", "padding", "relu")}
+    mine, stock = both(each_library, x, weight, bias, s["out_last"], **words)
     for a, b in zip(mine, stock, strict=True):
         assert torch.equal(a.double(), b)
     assert mine[0].is_contiguous(memory_format=LAYOUTS[s["out_last"]])
 
 
-@pytest.mark.parametrize(("C", "K", "side", "kernel"), [(1, 30, 28, 5), (20, 50, 12, 5)])
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize(
+    ("C", "K", "side", "kernel"), [(1, 30, 28, 5), (3, 32, 16, 3), (1, 20, 14, 3), (20, 50, 12, 5)]
+)
 def test_is_as_accurate_as_float32_allows(
-    each_library: ctypes.CDLL, C: int, K: int, side: int, kernel: int
+    each_library: ctypes.CDLL, C: int, K: int, side: int, kernel: int, first: bool
 ) -> None:
     torch.manual_seed(0)
     x, weight = torch.randn(4, C, side, side), torch.randn(K, C, kernel, kernel)
-    mine, stock = both(each_library, x, weight, torch.randn(K), True, relu=True)
+    mine, stock = both(each_library, x, weight, torch.randn(K), True, first, relu=True)
     for a, b in zip(mine, stock, strict=True):
         assert (a - b).abs().max() < 2e-6 * b.abs().max()
 

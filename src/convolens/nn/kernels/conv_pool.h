@@ -39,6 +39,7 @@ struct conv_pool {
 
 struct sizes {
     int64_t rows, row, run, taps, taps_up, K_up, HP, WP, pixels, image;
+    int64_t taps_alone; /* with every run in whole vectors */
     int64_t patch;   /* from one patch or filter to the next: an odd number of vectors, so that
                         they do not compete for the same places of the first cache */
     int64_t band;    /* rows of windows whose patches are held at once */
@@ -52,6 +53,7 @@ INLINE struct sizes sizes_of(const struct conv_pool *s) {
     z.run = s->KW * s->C;
     z.taps = s->KH * z.run;
     z.taps_up = round_up(z.taps);
+    z.taps_alone = s->KH * round_up(z.run);
     z.K_up = round_up(s->K);
     z.HP = (z.rows - s->KH + 1) / 2;
     z.WP = (s->W + 2 * s->P - s->KW + 1) / 2;
@@ -78,6 +80,21 @@ INLINE int64_t backward_scratch(const struct sizes *z, int64_t K) {
 
 INLINE int64_t partial_floats(const struct sizes *z, int64_t K) {
     return K * z->patch + round_up(K);
+}
+
+/* Of conv_pool_few_taps.c: whether it computes the gradients, what memory each thread needs for
+ * that, and the gradients of one part. */
+int has_few_taps(const struct conv_pool *s, const struct sizes *z);
+int64_t few_taps_scratch(const struct sizes *z, int64_t K);
+void few_taps_part(const struct conv_pool *s, const struct sizes *z, int64_t part, int64_t thread);
+
+/* A row of a filter's taps in the order of the images; returns what lies behind it. */
+INLINE float *copy_run(const struct conv_pool *s, int64_t k, int64_t y, float *to) {
+    const int64_t *st = s->weight_strides;
+    for (int64_t x = 0; x < s->KW; x++)
+        for (int64_t c = 0; c < s->C; c++)
+            *to++ = s->weight[k * st[0] + c * st[1] + y * st[2] + x * st[3]];
+    return to;
 }
 
 void copy_image(const struct conv_pool *s, const struct sizes *z, int64_t n, float *image);

@@ -86,7 +86,7 @@ struct windows {
 INLINE void weight_tile(const struct conv_pool *s, const struct sizes *z, const struct desk *d,
                         struct windows w, float *grad_weight, int64_t k, int64_t tap,
                         const int filters, const int vectors) {
-    vf sum[4][4];
+    vf sum[4][8];
     const int64_t K = s->K, patch = z->patch;
     float *to = grad_weight + k * patch + tap;
     const float *grads = d->grads + w.first * K + k, *columns = d->columns + tap;
@@ -105,6 +105,10 @@ INLINE void weight_tile(const struct conv_pool *s, const struct sizes *z, const 
 static void add_weight_gradient(const struct conv_pool *s, const struct sizes *z,
                                 const struct desk *d, struct windows w, float *to) {
     int64_t tap = 0, k;
+    for (; MANY_REGISTERS && tap + 8 * VL <= z->taps_up; tap += 8 * VL) {
+        for (k = 0; k + 2 <= s->K; k += 2) weight_tile(s, z, d, w, to, k, tap, 2, 8);
+        for (; k < s->K; k++) weight_tile(s, z, d, w, to, k, tap, 1, 8);
+    }
     for (; tap + 4 * VL <= z->taps_up; tap += 4 * VL) {
         for (k = 0; k + 2 <= s->K; k += 2) weight_tile(s, z, d, w, to, k, tap, 2, 4);
         for (; k < s->K; k++) weight_tile(s, z, d, w, to, k, tap, 1, 4);
@@ -204,6 +208,10 @@ static void backward_image(const struct conv_pool *s, const struct sizes *z, str
 static void backward_part(void *data, int64_t part, int64_t thread) {
     const struct conv_pool *s = data;
     struct sizes z = sizes_of(s);
+    if (has_few_taps(s, &z)) {
+        few_taps_part(s, &z, part, thread);
+        return;
+    }
     struct desk d = desk_of(s, &z, thread);
     float *grad_weight = s->partial + part * partial_floats(&z, s->K);
     memset(grad_weight, 0, (size_t)partial_floats(&z, s->K) * sizeof(float));
@@ -237,13 +245,9 @@ static void reduce_filter(void *data, int64_t k, int64_t thread) {
 
 void convolens_conv_pool_backward(struct conv_pool *s) {
     struct sizes z = sizes_of(s);
-    const int64_t *st = s->weight_strides;
     for (int64_t k = 0; s->grad_x && k < s->K; k++) {
         float *to = s->packed + k * z.patch;
-        for (int64_t y = 0; y < s->KH; y++)
-            for (int64_t x = 0; x < s->KW; x++)
-                for (int64_t c = 0; c < s->C; c++)
-                    *to++ = s->weight[k * st[0] + c * st[1] + y * st[2] + x * st[3]];
+        for (int64_t y = 0; y < s->KH; y++) to = copy_run(s, k, y, to);
         memset(to, 0, (size_t)(z.patch - z.taps) * sizeof(float));
     }
     run_parts(backward_part, s, s->num_parts, s->num_threads);

@@ -84,11 +84,17 @@ INLINE vf load_if(const float *p, int there) {
 #endif
 }
 
+#if defined(__AVX512F__)
+INLINE __mmask16 first_lanes(int64_t count) {
+    return (__mmask16)(count >= VL ? 0xffff : (1u << count) - 1);
+}
+#endif
+
 /* The first `count` lanes; the others are 0 and their memory is not touched. */
 INLINE vf load_part(const float *p, int64_t count) {
     if (count >= VL) return load(p);
 #if defined(__AVX512F__)
-    return (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), p);
+    return (vf)_mm512_maskz_loadu_ps(first_lanes(count), p);
 #else
     vf value = {0};
     memcpy(&value, p, (size_t)count * sizeof(float));
@@ -102,7 +108,7 @@ INLINE void store_part(float *p, vf value, int64_t count) {
         return;
     }
 #if defined(__AVX512F__)
-    _mm512_mask_storeu_ps(p, (__mmask16)((1u << count) - 1), (__m512)value);
+    _mm512_mask_storeu_ps(p, first_lanes(count), (__m512)value);
 #else
     memcpy(p, &value, (size_t)count * sizeof(float));
 #endif
@@ -112,6 +118,19 @@ INLINE void add_lanes(double *to, vf sum, int64_t count) {
     for (int64_t lane = 0; lane < least(VL, count); lane++) to[lane] += (double)sum[lane];
 }
 
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+INLINE vi load_bytes(const uint8_t *p, int64_t count) {
+    return (vi)_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(first_lanes(count), p));
+}
+
+INLINE void store_bytes(uint8_t *p, vi numbers, int64_t count) {
+    const __m128i bytes = _mm512_cvtepi32_epi8((__m512i)numbers);
+    if (count >= VL)
+        _mm_storeu_si128((__m128i *)p, bytes);
+    else
+        _mm_mask_storeu_epi8(p, first_lanes(count), bytes);
+}
+#else
 INLINE vi load_bytes(const uint8_t *p, int64_t count) {
     vb value = {0};
     if (count >= VL)
@@ -128,6 +147,7 @@ INLINE void store_bytes(uint8_t *p, vi numbers, int64_t count) {
     else
         memcpy(p, &value, (size_t)count);
 }
+#endif
 
 /* The signs of lanes, in as few bytes as the processor can pack and unpack at once. */
 #if defined(__AVX512DQ__)
