@@ -2,10 +2,12 @@
 
 One step is zero_grad, forward, cross entropy, backward and an SGD step with momentum, on a batch
 that lies in memory. Each arm has a process of its own, as a person would run it, and they take
-turns, so that what disturbs the machine disturbs all; the table shows medians and their ratio to
-eager (NCHW, float32).
+turns, so that what disturbs the machine disturbs all. A process is faster or slower than another
+of the same arm by up to a third, for as long as it lives; so every arm is started several times,
+and the table shows the median of the starts, and of their ratios to eager (NCHW, float32) the
+median, the least and the greatest.
 
-    python benchmarks/train_step.py [NETWORK...] [--turns 8] [--compile] [--lightning]
+    python benchmarks/train_step.py [NETWORK...] [--starts 5] [--turns 4] [--compile] [--lightning]
 
 "of peak" is the share of the machine's own matrix-product speed in the same precision, counting
 the operations of convolutions and matrix products alone.
@@ -212,8 +214,10 @@ def work(arm: str, name: str, cache: Path, pipe: Connection) -> None:
         pipe.send(seconds)
 
 
-def measure(name: str, turns: int, options: argparse.Namespace) -> None:
-    build, size, batch, target = network(name)
+def medians_of_a_start(
+    name: str, options: argparse.Namespace
+) -> tuple[dict[str, float], tuple[str, str]]:
+    """Of new processes that take turns: each arm's median step in seconds; what the plan is."""
     arms = ["eager", "channels-last", "convolens", *(["torch.compile"] * options.compile)]
     context = multiprocessing.get_context("spawn")
     pipes, notes, steps, processes = {}, {}, {}, []
@@ -228,7 +232,7 @@ def measure(name: str, turns: int, options: argparse.Namespace) -> None:
         # The first of a turn is left out: the caches are still another's.
         steps[arm] = max(1, round(TURN_S / min(pipes[arm].recv()))) + 1
     seconds: dict[str, list[float]] = {arm: [] for arm in arms}
-    for _ in range(turns):
+    for _ in range(options.turns):
         for arm, pipe in pipes.items():
             time.sleep(0.02)  # threads of the arm before spin for a while
             pipe.send(steps[arm])
@@ -238,18 +242,29 @@ def measure(name: str, turns: int, options: argparse.Namespace) -> None:
     for process in processes:
         process.join()
     if options.lightning:
-        inputs, targets = batch_of(size, batch)
-        seconds["Lightning"] = lightning_step(build().train(), inputs, targets, 20)
+        build, size, batch, _ = network(name)
+        seconds["Lightning"] = lightning_step(build().train(), *batch_of(size, batch), 20)
+    return {arm: statistics.median(values) for arm, values in seconds.items()}, notes["convolens"]
+
+
+def measure(name: str, options: argparse.Namespace) -> None:
+    build, size, batch, target = network(name)
+    starts, (words, precision) = [], ("", "")
+    for _ in range(options.starts):
+        medians, plan = medians_of_a_start(name, options)
+        starts.append(medians)
+        words, precision = (words or plan[0]), plan[1]  # of later ones it says "remembered"
     flops = batch * training_flops(build(), size)
-    medians = {arm: statistics.median(values) for arm, values in seconds.items()}
-    print(f"\n{name}, batch {batch} of {size}; {notes['convolens'][0]}")
-    for arm, median in medians.items():
-        precision = notes[arm][1] if arm in notes else "float32"
-        share = flops / median / peak(getattr(torch, precision))
+    print(f"\n{name}, batch {batch} of {size}; {words}")
+    for arm in starts[0]:
+        median = statistics.median(start[arm] for start in starts)
+        ratios = sorted(start["eager"] / start[arm] for start in starts)
+        spread = f"({ratios[0]:.2f} to {ratios[-1]:.2f})"
+        dtype = getattr(torch, precision if arm == "convolens" else "float32")
         aim = f"   target {target:.1f}" if arm == "convolens" and target else ""
         print(
-            f"  {arm:<14}{batch / median:>10,.0f} images/s{medians['eager'] / median:>8.2f} × eager"
-            f"{share:>8.0%} of peak{aim}",
+            f"  {arm:<14}{batch / median:>10,.0f} images/s{statistics.median(ratios):>8.2f} × eager"
+            f" {spread:<16}{flops / median / peak(dtype):>5.0%} of peak{aim}",
             flush=True,
         )
 
@@ -258,14 +273,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     known = f"{', '.join(NETWORKS)}, or torchvision:NAME@PIXELSxBATCH"
     parser.add_argument("networks", nargs="*", help=known)
-    parser.add_argument("--turns", type=int, default=8)
+    parser.add_argument("--starts", type=int, default=5)
+    parser.add_argument("--turns", type=int, default=4)
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--lightning", action="store_true")
     parser.add_argument("--cache", type=Path, default=cache_folder())
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     for name in options.networks or NETWORKS:
-        measure(name, options.turns, options)
+        measure(name, options)
 
 
 if __name__ == "__main__":
