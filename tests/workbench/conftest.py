@@ -10,8 +10,12 @@ from convolens.workbench.train import train
 
 @pytest.fixture(scope="session")
 def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A Run of a few seconds, for tests that only read it."""
-    return train("digits", epochs=4, out=tmp_path_factory.mktemp("runs"))
+    """A Run of a few seconds, for tests that only read it.
+
+    Float32 everywhere: a network's outputs depend on nothing but its weights then.
+    """
+    out = tmp_path_factory.mktemp("runs")
+    return train("digits", epochs=4, out=out, settings=["plan.precision=float32"])
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ def other_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         model="small_convnet",
         epochs=3,
         out=tmp_path_factory.mktemp("runs"),
-        settings=["data.image_size=28", "data.val_fraction=0.2"],
+        settings=["data.image_size=28", "data.val_fraction=0.2", "plan.precision=float32"],
     )
 
 
