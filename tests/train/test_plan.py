@@ -91,3 +91,20 @@ def test_several_processes_share_batch_norm_without_kernels_and_compiler() -> No
     assert with_shared_batch_norm(plan, norm, two) == PLAN
     assert with_shared_batch_norm(plan, nn.ReLU(), two) == plan
     assert with_shared_batch_norm(plan, norm, Processes()) == plan
+
+
+def test_kernels_multiply_in_a_plans_precision_or_in_float32(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A Run may come from a processor whose half precision is another."""
+    seen = []
+    monkeypatch.setattr("convolens.train.plan.why_no_kernels", lambda: None)
+    monkeypatch.setattr("convolens.train.plan.load_library", lambda _: None)
+    monkeypatch.setattr("convolens.train.plan.half_precision", lambda _: "bfloat16")
+    monkeypatch.setattr(
+        "convolens.train.plan.apply_kernels", lambda *_, half, half_winograd: seen.append(half)
+    )
+    own = replace(PLAN, channels_last=True, kernels=True)
+    for precision in ("float32", "float16", "bfloat16"):
+        replace(own, precision=precision).place(nn.Conv2d(3, 8, 3))
+    assert seen == [False, False, True]

@@ -288,15 +288,23 @@ def test_a_gpu_from_before_bfloat16_gets_float16(monkeypatch: pytest.MonkeyPatch
 
 
 def test_kernels_of_float16_are_tried_where_the_processor_has_it() -> None:
-    tried = candidates("cpu", kernels=True, half=True)
+    tried = candidates("cpu", kernels=True, half="float16")
     own = [(plan.precision, plan.half_winograd) for plan in tried if plan.kernels]
     assert own == [("float32", True), ("float16", True), ("float16", False)]
     assert not any(plan.scales_loss for plan in tried)  # they scale their factors themselves
     assert not any(plan.precision == "float16" for plan in candidates("cpu", kernels=True))
-    asked = candidates("cpu", kernels=True, precision="float16", half=True)
+    asked = candidates("cpu", kernels=True, precision="float16", half="float16")
     assert [plan.kernels for plan in asked] == [False, True, True]  # PyTorch's is far too slow
-    alone = candidates("cpu", kernels=True, precision="float32", half=True)
+    alone = candidates("cpu", kernels=True, precision="float32", half="float16")
     assert {plan.precision for plan in alone} == {"float32"}
+
+
+def test_kernels_of_bfloat16_are_tried_beside_those_of_pytorch() -> None:
+    asked = candidates("cpu", kernels=True, precision="bfloat16", half="bfloat16")
+    own = [(plan.precision, plan.kernels) for plan in asked]
+    assert own == [("float32", False), *[("bfloat16", True)] * 2, *[("bfloat16", False)] * 2]
+    other = candidates("cpu", kernels=True, precision="float16", half="bfloat16")
+    assert [(p.precision, p.kernels) for p in other[1:]] == [("float16", False)] * 2
 
 
 def test_a_wanted_precision_is_taken_even_where_it_is_slower(batch: tuple) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from convolens.data.root import cache_folder
 from convolens.errors import UnavailableError
 from convolens.nn.kernels.allocator import keep_freed_memory
-from convolens.nn.kernels.build import has_half, load_library, why_unavailable
+from convolens.nn.kernels.build import Half, half_precision, load_library, why_unavailable
 from convolens.nn.kernels.rewrite import apply_kernels
 
 CLEARLY = 1.4  # far from any ratio that noise could move across
@@ -33,12 +33,12 @@ class Plan:
     Args:
         device: "cpu" or "cuda".
         precision: of convolutions and matrix products; weights and losses stay float32. With
-            float16 the loss is scaled, see `LossScale`; with our kernels too, they alone multiply
-            in float16, scale their factors themselves, and everything else stays float32.
+            float16 the loss is scaled, see `LossScale`; with our kernels, these and fully connected
+            layers alone have another precision, and everything else stays float32.
         channels_last: whether volumes lie in memory as (N, H, W, C).
         kernels: whether layers that our own kernels fit are computed by them.
-        half_winograd: whether, with float16 and our kernels, Winograd's convolutions multiply in
-            float16, too. They err about six times as much as the others.
+        half_winograd: whether, with our kernels, Winograd's convolutions multiply in that
+            precision, too. They err about four times as much as the others, or six.
         compiled: whether `torch.compile` has rewritten the network.
         threads: of the CPU; 0 is as many as PyTorch takes.
         micro_batch: the most pictures that go through the network at once while it learns; the
@@ -66,7 +66,7 @@ class Plan:
             keep_freed_memory()
         if self.kernels and self.device == "cpu" and why_no_kernels() is None:
             library = load_library(_kernel_folder())
-            half = self.precision == "float16"
+            half = self.precision == half_precision(library)
             apply_kernels(model, library, half=half, half_winograd=self.half_winograd)
         if self.compiled:
             model.compile()
@@ -128,9 +128,9 @@ def why_no_kernels() -> str | None:
     return why_unavailable(_kernel_folder())
 
 
-def have_half_kernels() -> bool:
-    """Whether our own kernels can be used here, and multiply float16 faster than float32."""
-    return why_no_kernels() is None and has_half(load_library(_kernel_folder()))
+def half_of_kernels() -> Half | None:
+    """In which precision our own kernels multiply faster than in float32 here, if in any."""
+    return None if why_no_kernels() is not None else half_precision(load_library(_kernel_folder()))
 
 
 def _kernel_folder() -> Path:

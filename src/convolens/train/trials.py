@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from convolens.errors import UnavailableError
+from convolens.nn.kernels.build import Half
 from convolens.train.choice import Choice, Trial, cache_file, is_settled, recall, remember
 from convolens.train.config import PlanConfig
 from convolens.train.plan import Plan, Precision, has_fast_bfloat16
@@ -48,14 +49,14 @@ def candidates(
     kernels: bool,
     precision: Precision | Literal["auto"] = "auto",
     *,
-    half: bool = False,
+    half: Half | None = None,
 ) -> list[Plan]:
     """The plans worth trying on a device.
 
     Args:
         kernels: whether our own kernels can be used.
         precision: the one that a person wants, or "auto".
-        half: whether our own kernels can multiply in float16.
+        half: the precision in which our own kernels multiply faster than in float32.
     Returns: the reference, which is PyTorch's default, then the plan that is taken where none
         is clearly faster, then the others.
     """
@@ -67,14 +68,14 @@ def candidates(
         if kernels:
             plans.append(replace(last, kernels=True))
     low: list[Precision] = []
-    if half and precision in ("auto", "float16"):
-        plans.append(replace(last, kernels=True, precision="float16"))
+    if half is not None and precision in ("auto", half):
+        plans.append(replace(last, kernels=True, precision=half))
         plans.append(replace(plans[-1], half_winograd=False))
     if precision == "auto" and has_fast_bfloat16(device):
         low = ["bfloat16"]
     elif precision == "auto" and device == "cuda":  # a GPU from before bfloat16
         low = ["float16"]
-    elif precision == "bfloat16" or (precision == "float16" and not half):
+    elif precision == "bfloat16" or (precision == "float16" and half != "float16"):
         low = [precision]  # without kernels, PyTorch's own takes a hundred times as long on a CPU
     for word in low:
         plans += [replace(last, precision=word), replace(reference, precision=word)]
@@ -151,8 +152,8 @@ def choose_by_trial(
         best = tried.best([best.plan, *further], MIN_GAIN)
     if may_compile:
         compiled = replace(best.plan, compiled=True, kernels=False, half_winograd=True)
-        if best.plan.kernels and asked.precision == "auto":  # float16 was theirs alone
-            compiled = replace(compiled, precision="float32")
+        if best.plan.precision == "float16" and best.plan.kernels and asked.precision == "auto":
+            compiled = replace(compiled, precision="float32")  # float16 was theirs alone
         tried.time([best.plan, compiled], time.perf_counter() + FIRST * budget_s)
         best = tried.best([best.plan, compiled], MIN_GAIN)
     choice = Choice(
@@ -255,10 +256,11 @@ class _Tried:
 
     def _twin(self, runner: Runner) -> str | None:
         """With which other precision the kernels gave just what they gave with this one."""
-        if runner.plan.precision != "float16" or not runner.plan.kernels:
+        half = runner.plan.precision
+        if half == "float32" or not runner.plan.kernels:
             return None
         most = replace(runner.plan, half_winograd=True)
-        for name, plan in (("float32", replace(most, precision="float32")), ("float16", most)):
+        for name, plan in (("float32", replace(most, precision="float32")), (half, most)):
             twin = self._runners.get(plan)
             results = None if twin is None else (twin.loss, twin.gradient_error)
             if twin is not runner and results == (runner.loss, runner.gradient_error):

@@ -13,7 +13,7 @@ from convolens.tasks.base import Task
 from convolens.train.choice import Choice
 from convolens.train.config import Config
 from convolens.train.optimizer import needs_closure
-from convolens.train.plan import Plan, Precision, have_half_kernels, why_no_kernels
+from convolens.train.plan import Plan, Precision, half_of_kernels, why_no_kernels
 from convolens.train.trials import candidates, choose_by_trial
 
 
@@ -65,5 +65,5 @@ def choose_plan(
 def plans_for(device: str, precision: Precision | Literal["auto"] = "auto") -> list[Plan]:
     """The plans worth trying on a device of this machine, of one precision or of all."""
     kernels = device == "cpu" and why_no_kernels() is None
-    half = device == "cpu" and have_half_kernels()
+    half = half_of_kernels() if device == "cpu" else None
     return candidates(device, kernels=kernels, precision=precision, half=half)

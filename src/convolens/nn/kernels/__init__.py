@@ -2,7 +2,7 @@
 
 from convolens.nn.kernels.allocator import keep_freed_memory
 from convolens.nn.kernels.batch_norm import batch_norm, fits_batch_norm
-from convolens.nn.kernels.build import has_half, load_library, why_unavailable
+from convolens.nn.kernels.build import half_precision, load_library, why_unavailable
 from convolens.nn.kernels.conv_half import conv_half, fits_conv_half
 from convolens.nn.kernels.conv_pool import conv_pool, fits_conv_pool
 from convolens.nn.kernels.max_pool import fits_max_pool, max_pool
@@ -21,7 +21,7 @@ __all__ = [
     "fits_conv_half",
     "fits_conv_pool",
     "fits_max_pool",
-    "has_half",
+    "half_precision",
     "keep_freed_memory",
     "load_library",
     "max_pool",

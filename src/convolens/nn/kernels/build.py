@@ -9,6 +9,7 @@ import tempfile
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -29,6 +30,9 @@ FLAGS = (
 )
 NATIVE = ("-march=native", "-mcpu=native")  # the second where Clang does not know the first
 TIMEOUT_S = 60
+
+Half = Literal["float16", "bfloat16"]
+_HALVES: tuple[Half | None, ...] = (None, "float16", "bfloat16")  # as simd.h numbers them
 
 
 def load_library(cache_folder: Path) -> ctypes.CDLL:
@@ -51,9 +55,9 @@ def why_unavailable(cache_folder: Path) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def has_half(library: ctypes.CDLL) -> bool:
-    """Whether this processor computes with float16: twice the products of float32 at a time."""
-    return bool(library.convolens_has_half())
+def half_precision(library: ctypes.CDLL) -> Half | None:
+    """Of which numbers of two bytes this processor takes twice as many products at a time."""
+    return _HALVES[int(library.convolens_half())]
 
 
 @cache

@@ -52,12 +52,12 @@ INLINE int64_t out_of(const struct conv_half *s, int64_t index) {
 /* Numbers in a row of windows, as pairs. */
 INLINE int64_t pairs_of(const struct conv_half *s) { return s->rows * s->columns * s->C / 2; }
 
-INLINE void store_scaled(float16 *to, const float *from, int64_t count, float scale) {
+INLINE void store_scaled(half_float *to, const float *from, int64_t count, float scale) {
     for (int64_t i = 0; i < count; i += VL) store_halves(to + i, load(from + i) * scale);
 }
 
 /* Writes out a window, `scale` times as large; beyond the volume there are zeros. */
-INLINE void load_window(const struct conv_half *s, int64_t index, float scale, float16 *to) {
+INLINE void load_window(const struct conv_half *s, int64_t index, float scale, half_float *to) {
     const struct window w = window_of(s, index);
     const int64_t x = w.j * s->step + s->x0, run = s->columns * s->C;
     const int64_t left = x < 0 ? least(-x, s->columns) : 0;
@@ -65,13 +65,13 @@ INLINE void load_window(const struct conv_half *s, int64_t index, float scale, f
     for (int64_t i = 0; i < s->rows; i++, to += run) {
         const int64_t y = w.i * s->step + s->y0 + i;
         if (y < 0 || y >= s->H || left + right >= s->columns) {
-            memset(to, 0, (size_t)run * sizeof(float16));
+            memset(to, 0, (size_t)run * sizeof(half_float));
             continue;
         }
         const float *row = s->x + ((w.n * s->H + y) * s->W + x + left) * s->C;
-        memset(to, 0, (size_t)(left * s->C) * sizeof(float16));
+        memset(to, 0, (size_t)(left * s->C) * sizeof(half_float));
         store_scaled(to + left * s->C, row, run - (left + right) * s->C, scale);
-        memset(to + run - right * s->C, 0, (size_t)(right * s->C) * sizeof(float16));
+        memset(to + run - right * s->C, 0, (size_t)(right * s->C) * sizeof(half_float));
     }
 }
 

@@ -1,4 +1,4 @@
-"""Convolutions of any window and stride whose products are taken in float16."""
+"""Convolutions of any window and stride whose products are taken in half precision."""
 
 import ctypes
 from collections.abc import Iterator
@@ -44,16 +44,16 @@ def conv_half(
     stride: int = 1,
     padding: tuple[int, int] = (0, 0),
 ) -> Tensor:
-    """Computes conv2d(x, weight, bias, stride, padding) by products of float16.
+    """Computes conv2d(x, weight, bias, stride, padding) by products of float16 or bfloat16.
 
-    Both factors are scaled by powers of two such that no sum overflows; up to 64 products are
-    added in float16, these sums in float32: results differ by about 0.07 %, those of bfloat16
-    factors by 0.24 %.
+    Factors of float16 are scaled by powers of two such that no sum overflows; up to 64 products
+    are added in float16, these sums in float32: results differ by about 0.07 %. Products of
+    bfloat16 are added in float32: results differ by about 0.24 %.
 
     Args:
         weight: filters (K, C, R, S).
         bias: (K,), or None.
-        library: what `load_library` returned; `has_half` must be true of it.
+        library: what `load_library` returned; it must have a `half_precision`.
         padding: zeros above and below, left and right.
     Shape: x (N, C, H, W) -> (N, K, ⌊(H + 2P − R) / stride⌋ + 1, …); float32 on the CPU,
         channels-last, as `fits_conv_half` demands.

@@ -62,7 +62,7 @@ static void load_part_of_batch(void *data, int64_t part, int64_t thread) {
     const float grad_scale = scale_to(largest_gradient(s, first, count), FACTOR_MOST);
     float *windows = l->windows + part * l->vectors * CHAIN * VL;
     float *grads = l->grads + part * l->filters * CHAIN * VL;
-    float16 lines[2][l->vectors * VL];
+    half_float lines[2][l->vectors * VL];
     memset(lines, 0, sizeof(lines));
     for (int64_t i = 0; i < count; i += 2, windows += VL, grads += VL) {
         const int alone = i + 1 == count;

@@ -41,7 +41,7 @@ static void forward_part(void *data, int64_t part, int64_t thread) {
     float *sums = windows + chunk * pairs;
     const float scale = scale_to(largest_in_windows(s, first, count), FACTOR_MOST);
     for (int64_t i = 0; i < count; i++)
-        load_window(s, first + i, scale, (float16 *)(windows + i * pairs));
+        load_window(s, first + i, scale, (half_float *)(windows + i * pairs));
     const int past = goes_past_caches(s->out, s->N * s->HO * s->WO * s->K);
     const float back = 1 / scale / scale_to(s->largest_weight, FACTOR_MOST);
     for (int64_t k = 0; k < s->K; k += BLOCK) {

@@ -1,4 +1,4 @@
-/* Products of small matrices, of floats or of pairs of float16.
+/* Products of small matrices, of floats or of pairs of numbers of two bytes.
  *
  * A pair lies in the place of a float: two neighbours along the axis that is summed over. One
  * instruction multiplies VL pairs, twice the work of VL floats; its sums of 32 pairs at most stay
@@ -68,9 +68,9 @@ INLINE void product(struct factors f, const int rows, const int vectors, const i
 #if HALF
 /* to[i, v] (+)= scale * sum over pairs n of a[n, i] * b[n, v]; CHAIN pairs at most. */
 INLINE void product_of_pairs(struct factors f, const int rows, const int vectors, const int add) {
-    vh sum[16][2];
+    pair_sums sum[16][2];
     UNROLL for (int i = 0; i < rows; i++)
-        UNROLL for (int v = 0; v < vectors; v++) sum[i][v] = (vh){0};
+        UNROLL for (int v = 0; v < vectors; v++) sum[i][v] = (pair_sums){0};
     const float *ahead = ahead_of(&f);
     const int64_t step = ahead_step_of(&f);
     for (int64_t block = 0; block < f.blocks; block++, f.a += f.a_block, f.b += f.b_block) {
@@ -83,7 +83,8 @@ INLINE void product_of_pairs(struct factors f, const int rows, const int vectors
             }
             UNROLL for (int i = 0; i < rows; i++) {
                 const vh each = same_pair(a + i * f.a_row);
-                UNROLL for (int v = 0; v < vectors; v++) sum[i][v] += line[v] * each;
+                UNROLL for (int v = 0; v < vectors; v++)
+                    sum[i][v] = add_pairs(sum[i][v], line[v], each);
             }
         }
     }

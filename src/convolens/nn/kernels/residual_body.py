@@ -48,7 +48,7 @@ def residual_body(
         conv2: 3×3 with stride 1, padding 1 and no bias, which `fits_conv3x3` takes.
         norm1, norm2: modules that `fits_batch_norm` takes.
         library: what `load_library` returned.
-        half: whether products are taken in float16, see `conv3x3`.
+        half: whether products are taken in half precision, see `conv3x3`.
     Shape: x (N, C, H, W) -> (N, K, ⌈H / stride⌉, ⌈W / stride⌉); float32 on the CPU,
         channels-last.
     """

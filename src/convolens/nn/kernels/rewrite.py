@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from convolens.nn.kernels.batch_norm import batch_norm, fits_batch_norm
-from convolens.nn.kernels.build import has_half
+from convolens.nn.kernels.build import half_precision
 from convolens.nn.kernels.conv_half import conv_half, fits_conv_half
 from convolens.nn.kernels.conv_pool import conv_pool, fits_conv_pool
+from convolens.nn.kernels.linear_half import LinearHalf, fits_linear_half
 from convolens.nn.kernels.max_pool import fits_max_pool, max_pool
 from convolens.nn.kernels.memory import pair
 from convolens.nn.kernels.norm_passes import Activation
@@ -79,11 +80,12 @@ def apply_kernels(
 
     Args:
         library: what `load_library` returned.
-        half: whether convolutions are multiplied in float16, see `conv3x3` and `conv_half`; without
-            effect where the processor has no such arithmetic.
+        half: whether convolutions are multiplied in the processor's `half_precision`, see `conv3x3`
+            and `conv_half`, and with bfloat16 fully connected layers, too; without effect where
+            the processor has none.
         half_winograd: whether those of `conv3x3` are, too; in float32 they err much less.
     """
-    half = half and has_half(library)
+    half = half and half_precision(library) is not None
     half_winograd = half and half_winograd
     modules = dict(model.named_modules())
     blocks = list(find_residual_blocks(modules))
@@ -121,6 +123,13 @@ def apply_kernels(
             followers[module].chains.append(chain)
     for block in blocks:
         block.apply(library, half=half_winograd)
+    linear = []
+    if half and half_precision(library) == "bfloat16":
+        linear = [name for name, module in modules.items() if fits_linear_half(module)]
+    for name in linear:
+        module = modules[name]
+        module.forward = LinearHalf(module)
+        changed.append(module)
 
     def undo() -> None:
         for module in changed:
@@ -129,7 +138,7 @@ def apply_kernels(
             block.undo()
 
     names = [*(found.names for found in chains), *(block.chain for block in blocks)]
-    return Rewrite(chains=tuple(map(" + ".join, names)), undo=undo)
+    return Rewrite(chains=(*map(" + ".join, names), *linear), undo=undo)
 
 
 # --- while the network runs ---

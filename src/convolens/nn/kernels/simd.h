@@ -202,15 +202,29 @@ INLINE void transpose(const float *from, int64_t from_row, float *to, int64_t to
         for (int64_t i = 0; i < columns; i++) to[i * to_row + r] = from[r * from_row + i];
 }
 
-/* Arithmetic of float16, where the processor has it: twice as much at a time. */
+/* Products of numbers of two bytes, where the processor has them: twice as many at a time. Of
+ * float16, whose sums are float16, too, so that factors must be scaled; or else of bfloat16, which
+ * has the range of float32 and whose sums are float32. */
+#define FLOAT16 1
+#define BFLOAT16 2
 #if defined(__AVX512FP16__)
-#define HALF 1
-#define HALF_MOST 65504.0f
-typedef _Float16 float16;
-typedef float16 vh __attribute__((vector_size(4 * VL))); /* pairs */
-typedef float16 vh_anywhere __attribute__((vector_size(4 * VL), aligned(4), may_alias));
-typedef float16 half_line __attribute__((vector_size(2 * VL)));
-typedef float16 half_line_anywhere __attribute__((vector_size(2 * VL), aligned(2), may_alias));
+#define HALF FLOAT16
+#elif defined(__AVX512BF16__)
+#define HALF BFLOAT16
+#else
+#define HALF 0
+#endif
+
+#if HALF
+#if HALF == FLOAT16
+typedef _Float16 half_float;
+#else
+typedef uint16_t half_float;
+#endif
+typedef half_float vh __attribute__((vector_size(4 * VL))); /* pairs */
+typedef half_float vh_anywhere __attribute__((vector_size(4 * VL), aligned(4), may_alias));
+typedef half_float half_line __attribute__((vector_size(2 * VL)));
+typedef half_float half_line_anywhere __attribute__((vector_size(2 * VL), aligned(2), may_alias));
 typedef uint32_t words __attribute__((vector_size(4 * VL)));
 
 INLINE vh load_pairs(const float *p) { return *(const vh_anywhere *)p; }
@@ -221,11 +235,17 @@ INLINE vh same_pair(const float *p) {
     return (vh)((words){0} + word);
 }
 
-INLINE half_line halves(vf value) { return (half_line)_mm512_cvtxps_ph((__m512)value); }
+INLINE half_line halves(vf value) {
+#if HALF == FLOAT16
+    return (half_line)_mm512_cvtxps_ph((__m512)value);
+#else
+    return (half_line)_mm512_cvtneps_pbh((__m512)value);
+#endif
+}
 
-INLINE void store_halves(float16 *p, vf value) { *(half_line_anywhere *)p = halves(value); }
+INLINE void store_halves(half_float *p, vf value) { *(half_line_anywhere *)p = halves(value); }
 
-INLINE half_line load_halves(const float16 *p) { return *(const half_line_anywhere *)p; }
+INLINE half_line load_halves(const half_float *p) { return *(const half_line_anywhere *)p; }
 
 /* The first number of pairs from `low`, the second from `high`. */
 INLINE void store_pairs(float *p, half_line low, half_line high) {
@@ -236,11 +256,27 @@ INLINE void store_pairs(float *p, half_line low, half_line high) {
     *(vh_anywhere *)p = (vh)_mm512_permutexvar_epi16(turn, both);
 }
 
-INLINE vf sum_of_pairs(vh pairs) {
-    words as = (words)pairs;
-    vh both = pairs + (vh)(as << 16 | as >> 16);
+#if HALF == FLOAT16
+#define HALF_MOST 65504.0f
+typedef vh pair_sums;
+
+INLINE pair_sums add_pairs(pair_sums sums, vh a, vh b) { return sums + a * b; }
+
+INLINE vf sum_of_pairs(pair_sums sums) {
+    words as = (words)sums;
+    vh both = sums + (vh)(as << 16 | as >> 16);
     return (vf)_mm512_cvtxph_ps((__m256h)_mm512_cvtepi32_epi16((__m512i)both));
 }
+#else
+#define HALF_MOST 1.0f /* without meaning: nothing is scaled */
+typedef vf pair_sums;
+
+INLINE pair_sums add_pairs(pair_sums sums, vh a, vh b) {
+    return (vf)_mm512_dpbf16_ps((__m512)sums, (__m512bh)a, (__m512bh)b);
+}
+
+INLINE vf sum_of_pairs(pair_sums sums) { return sums; }
+#endif
 
 /* The larger absolute values of `largest` and `value`; NaN is passed over. */
 INLINE vf larger(vf largest, vf value) {
@@ -248,8 +284,9 @@ INLINE vf larger(vf largest, vf value) {
     return choose(size > largest, size, largest);
 }
 
-/* The same for `count` values, a multiple of VL. */
+/* The same for `count` values, a multiple of VL; not asked for where nothing is scaled. */
 INLINE vf larger_of(vf largest, const float *from, int64_t count) {
+    if (HALF != FLOAT16) return largest;
     for (int64_t i = 0; i < count; i += VL) largest = larger(largest, load(from + i));
     return largest;
 }
@@ -269,14 +306,12 @@ INLINE int32_t exponent_of(float value) {
 
 /* A power of two that takes `largest` below `most`, but not below a quarter of it. */
 INLINE float scale_to(float largest, float most) {
-    if (!(largest > 1e-30f && largest < 1e30f)) return 1;
+    if (HALF != FLOAT16 || !(largest > 1e-30f && largest < 1e30f)) return 1;
     const int32_t bits = (exponent_of(most) - exponent_of(largest) - 1 + 127) << 23;
     float scale;
     memcpy(&scale, &bits, sizeof(scale));
     return scale;
 }
-#else
-#define HALF 0
 #endif
 
 /* to[i][j] = from[i * row + j * column] */

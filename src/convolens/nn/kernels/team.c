@@ -58,4 +58,4 @@ void convolens_use_threads(void *entry, void *number) {
 }
 
 int64_t convolens_lanes(void) { return VL; }
-int64_t convolens_has_half(void) { return HALF; }
+int64_t convolens_half(void) { return HALF; }

@@ -247,7 +247,7 @@ enum kind { FLOATS, HALVES };
 INLINE void put(void *to, int64_t at, vf value, float scale, const enum kind kind) {
     if (kind == FLOATS) store((float *)to + at, value);
 #if HALF
-    if (kind == HALVES) store_halves((float16 *)to + at, value * scale);
+    if (kind == HALVES) store_halves((half_float *)to + at, value * scale);
 #else
     (void)scale;
 #endif
@@ -255,7 +255,7 @@ INLINE void put(void *to, int64_t at, vf value, float scale, const enum kind kin
 
 #if HALF
 /* Stores two transformed lines as pairs, to places `next` apart. */
-INLINE void interleave(const float16 lines[PLACES][2][VL], float *to, int64_t next) {
+INLINE void interleave(const half_float lines[PLACES][2][VL], float *to, int64_t next) {
     for (int64_t place = 0; place < PLACES; place++)
         store_pairs(to + place * next, load_halves(lines[place][0]), load_halves(lines[place][1]));
 }

@@ -14,7 +14,7 @@ from convolens.nn.kernels.normalised import Addend, Differentiated, Gate, Normal
 # With fewer tiles, transforming the filters costs more than it saves: measured.
 LEAST_TILES = 32
 FILTERS_PER_TILE = 8192
-LEAST_HALF_CHANNELS = 32  # with fewer, the products of float16 save less than the scales cost
+LEAST_HALF_CHANNELS = 32  # with fewer, they save less than they cost
 
 _POINTERS = ("x", "weight", "bias", "out", "grad_out", "grad_weight", "memory", "sums")
 
@@ -58,10 +58,11 @@ def conv3x3(
         bias: (K,), or None.
         library: what `load_library` returned.
         padding: zeros on each side; at most 2.
-        half: whether products are taken in float16, which `has_half` must allow. Both factors are
+        half: whether products are taken in the library's `half_precision`. Factors of float16 are
             scaled by powers of two such that none overflows, up to 64 products are added in
-            float16 and these sums in float32: results differ by about 0.4 %. With fewer than 32
-            channels it would save nothing, and float32 is taken.
+            float16 and these sums in float32: results differ by about 0.4 %. Products of bfloat16
+            are added in float32: results differ by about 1 %. With fewer than 32 channels it
+            would save nothing, and float32 is taken.
         normalised: whether `batch_norm` comes next, which then need not read the volume for its
             statistics.
     Shape: x (N, C, H, W) -> (N, K, H + 2P − 2, W + 2P − 2); float32 on the CPU, channels-last,
@@ -120,7 +121,7 @@ class Winograd:
     """A method of convolution.
 
     Args:
-        largest_weight: the largest |w|, for products of float16; None for those of float32.
+        largest_weight: the largest |w|, for products of half precision; None for those of float32.
         sums: what `run` fills in for a normalisation.
     """
 

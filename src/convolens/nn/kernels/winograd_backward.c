@@ -61,7 +61,7 @@ static float load_group(const struct winograd *s, const struct tiles *t, int64_t
     const float in_scale = scale_to(largest_input(s, t, first, count), BACKWARD_INPUT_MOST);
     const float grad_scale =
         scale_to(largest_gradient(s, t, first, count), most / BACKWARD_INPUT_MOST);
-    float16 lines[PLACES][2][VL];
+    half_float lines[PLACES][2][VL];
     memset(lines, 0, sizeof(lines));
     struct place next_place = place_of(t, first);
     for (int64_t i = 0; i < count; i += 2, in += VL, grads += VL) {

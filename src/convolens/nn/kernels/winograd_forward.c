@@ -44,7 +44,7 @@ INLINE void transform_pairs(const float from[9][VL][VL], float scale, float *to,
                             int64_t next) {
 #if HALF
     for (int i = 0; i < VL; i += 2, to += width) {
-        float16 lines[PLACES][2][VL];
+        half_float lines[PLACES][2][VL];
         for (int j = 0; j < 2; j++)
             transform_filter_of(from, i + j, scale, lines[0][j], 2 * VL, HALVES);
         interleave(lines, to, next);
