@@ -8,6 +8,7 @@ import pytest
 from convolens.nn.kernels.build import (
     COMPILERS,
     compile_sources,
+    half_precision,
     lend_threads,
     load_library,
     why_unavailable,
@@ -45,3 +46,25 @@ def each_library(
     narrow = ctypes.CDLL(str(target))
     lend_threads(narrow)
     return narrow
+
+
+@pytest.fixture(scope="session", params=["float16", "bfloat16"])
+def half_library(
+    request: pytest.FixtureRequest, library: ctypes.CDLL, tmp_path_factory: pytest.TempPathFactory
+) -> ctypes.CDLL:
+    """The kernels of one kind of half precision, as far as this processor has it."""
+    own = half_precision(library)
+    if own == request.param:
+        return library
+    if own is None or request.param == "float16":
+        pytest.skip(f"this processor has no products of {request.param}")
+    # One that has float16, which is preferred, may have both.
+    target: Path = tmp_path_factory.mktemp("half") / "kernels.so"
+    compiler = next(filter(None, map(shutil.which, COMPILERS)))
+    if reason := compile_sources(compiler, target, "-march=native", "-mno-avx512fp16"):
+        pytest.skip(reason)
+    other = ctypes.CDLL(str(target))
+    lend_threads(other)
+    if half_precision(other) != request.param:
+        pytest.skip(f"this processor has no products of {request.param}")
+    return other

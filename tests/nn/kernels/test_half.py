@@ -1,9 +1,7 @@
 """Products of half precision: both kinds of convolution, where the processor has them."""
 
 import ctypes
-import shutil
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,13 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from convolens.nn.kernels.build import (
-    COMPILERS,
-    Half,
-    compile_sources,
-    half_precision,
-    lend_threads,
-)
+from convolens.nn.kernels.build import Half, half_precision
 from convolens.nn.kernels.conv_half import conv_half, fits_conv_half
 from convolens.nn.kernels.rewrite import apply_kernels
 from convolens.nn.kernels.winograd import conv3x3
@@ -30,28 +22,6 @@ QUICK = settings(
 # Relative to the norm, in root mean square: rounding factors to bfloat16 makes it 2.4e-3.
 DIRECT: Mapping[Half, float] = {"float16": 1.5e-3, "bfloat16": 4e-3}
 WINOGRAD: Mapping[Half, float] = {"float16": 1e-2, "bfloat16": 4e-2}
-
-
-@pytest.fixture(scope="session", params=["float16", "bfloat16"])
-def half_library(
-    request: pytest.FixtureRequest, library: ctypes.CDLL, tmp_path_factory: pytest.TempPathFactory
-) -> ctypes.CDLL:
-    """The kernels of one kind of half precision, as far as this processor has it."""
-    own = half_precision(library)
-    if own == request.param:
-        return library
-    if own is None or request.param == "float16":
-        pytest.skip(f"this processor has no products of {request.param}")
-    # One that has float16, which is preferred, may have both.
-    target: Path = tmp_path_factory.mktemp("half") / "kernels.so"
-    compiler = next(filter(None, map(shutil.which, COMPILERS)))
-    if reason := compile_sources(compiler, target, "-march=native", "-mno-avx512fp16"):
-        pytest.skip(reason)
-    other = ctypes.CDLL(str(target))
-    lend_threads(other)
-    if half_precision(other) != request.param:
-        pytest.skip(f"this processor has no products of {request.param}")
-    return other
 
 
 def volume(*shape: int, seed: int = 0) -> Tensor:

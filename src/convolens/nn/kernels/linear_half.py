@@ -1,34 +1,119 @@
-"""Fully connected layers whose products are taken in bfloat16, by PyTorch."""
+"""Fully connected layers whose products are taken in bfloat16."""
 
+import ctypes
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
-# With fewer, the turning of numbers into bfloat16 costs more than it saves: measured.
+from convolens.nn.kernels.build import half_precision
+from convolens.nn.kernels.memory import pointer, scratch
+
+# With fewer, turning the numbers into bfloat16 costs more than it saves: measured.
 LEAST_FEATURES = 64
-LEAST_ROWS = 64
+LEAST_WEIGHTS = 16384
+LEAST_ROWS = 8
+
+_POINTERS = ("x", "weight", "bias", "out", "grad_out", "grad_x", "grad_weight", "memory")
 
 
-def fits_linear_half(module: nn.Module) -> bool:
-    """Whether a module is a fully connected layer that may gain, where many rows come at once."""
+class _Job(ctypes.Structure):
+    """`struct linear_half` of linear_half.c, field for field."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("N", "I", "O", "num_threads")),
+        *((name, ctypes.c_void_p) for name in _POINTERS),
+    ]
+
+
+def linear_half(x: Tensor, weight: Tensor, bias: Tensor | None, library: ctypes.CDLL) -> Tensor:
+    """Computes linear(x, weight, bias) by products of bfloat16, which are added in float32.
+
+    Args:
+        weight: (O, I), contiguous; I is a multiple of the processor's lanes.
+        bias: (O,), or None.
+        library: what `load_library` returned; its `half_precision` must be bfloat16.
+    Shape: x (…, I) -> (…, O); float32 on the CPU.
+    """
+    result: Tensor = _LinearHalf.apply(x, weight, bias, library)
+    return result
+
+
+def fits_linear_half(linear: nn.Module, library: ctypes.CDLL) -> bool:
+    """Whether a module is a fully connected layer that can be `linear_half`, with a gain."""
     return (
-        type(module) is nn.Linear
-        and "forward" not in module.__dict__
-        and min(module.in_features, module.out_features) >= LEAST_FEATURES
+        type(linear) is nn.Linear
+        and "forward" not in linear.__dict__
+        and half_precision(library) == "bfloat16"
+        and min(linear.in_features, linear.out_features) >= LEAST_FEATURES
+        and linear.in_features * linear.out_features >= LEAST_WEIGHTS
+        and linear.in_features % library.convolens_lanes() == 0
     )
 
 
 @dataclass(eq=False)
-class LinearHalf:
-    """The `forward` of a fully connected layer: float32 in and out."""
+class LinearForward:
+    """The `forward` of a fully connected layer that is `linear_half` where many rows come."""
 
-    module: nn.Module
+    linear: nn.Linear
+    library: ctypes.CDLL
 
     def __call__(self, x: Tensor) -> Tensor:
-        own = type(self.module).forward
-        plain = x.dtype == torch.float32 and x.device.type == "cpu"
-        if not plain or x.numel() < LEAST_ROWS * x.shape[-1] or torch.is_autocast_enabled("cpu"):
-            return own(self.module, x)  # type: ignore[no-any-return]
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            return own(self.module, x).float()  # type: ignore[no-any-return]
+        weight = self.linear.weight
+        plain = {x.dtype, weight.dtype} == {torch.float32} and x.device.type == "cpu"
+        own = (
+            not plain
+            or x.shape[-1] != self.linear.in_features
+            or x.numel() < LEAST_ROWS * x.shape[-1]
+            or not weight.is_contiguous()
+            or torch.is_autocast_enabled("cpu")
+            or torch.compiler.is_compiling()
+        )
+        if own:
+            return nn.Linear.forward(self.linear, x)
+        return linear_half(x, weight, self.linear.bias, self.library)
+
+
+class _LinearHalf(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, library: ctypes.CDLL
+    ) -> Tensor:
+        x = x.contiguous()
+        ctx.save_for_backward(x, weight)
+        ctx.library = library
+        out = x.new_empty(*x.shape[:-1], len(weight))
+        job = _job(x, weight)
+        job.bias, job.out = pointer(bias), pointer(out)
+        _call(library, "forward", job)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        grad_out = grad_out.contiguous()
+        grad_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        grad_weight = torch.empty_like(weight) if ctx.needs_input_grad[1] else None
+        grad_bias = grad_out.flatten(0, -2).sum(0) if ctx.needs_input_grad[2] else None
+        job = _job(x, weight)
+        job.grad_out = pointer(grad_out)
+        job.grad_x, job.grad_weight = pointer(grad_x), pointer(grad_weight)
+        _call(ctx.library, "backward", job)
+        return grad_x, grad_weight, grad_bias, None
+
+
+def _job(x: Tensor, weight: Tensor) -> _Job:
+    outputs, inputs = weight.shape
+    job = _Job(x.numel() // inputs, inputs, outputs, torch.get_num_threads())
+    job.x, job.weight = pointer(x), pointer(weight)
+    return job
+
+
+def _call(library: ctypes.CDLL, which: str, job: _Job) -> None:
+    name = f"convolens_linear_half_{which}"
+    memory = scratch(getattr(library, f"{name}_floats"), job)
+    job.memory = pointer(memory)
+    getattr(library, name)(ctypes.byref(job))

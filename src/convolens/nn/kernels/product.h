@@ -27,6 +27,7 @@ struct factors {
     float *to;
     int64_t to_row, to_vector;
     float scale; /* of the sums of pairs */
+    int past;    /* whether these sums pass the caches by: `goes_past_caches` */
     const float *ahead; /* what is wanted next from memory; NULL is more of the second factor */
     int64_t ahead_step; /* how many floats of it are asked for with each line of the second factor */
 };
@@ -92,7 +93,7 @@ INLINE void product_of_pairs(struct factors f, const int rows, const int vectors
         UNROLL for (int v = 0; v < vectors; v++) {
             float *to = f.to + i * f.to_row + v * f.to_vector;
             const vf whole = sum_of_pairs(sum[i][v]);
-            store(to, add ? load(to) + whole * f.scale : whole * f.scale);
+            store_past(to, add ? load(to) + whole * f.scale : whole * f.scale, f.past);
         }
 }
 #endif

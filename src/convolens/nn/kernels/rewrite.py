@@ -18,7 +18,7 @@ from convolens.nn.kernels.batch_norm import batch_norm, fits_batch_norm
 from convolens.nn.kernels.build import half_precision
 from convolens.nn.kernels.conv_half import conv_half, fits_conv_half
 from convolens.nn.kernels.conv_pool import conv_pool, fits_conv_pool
-from convolens.nn.kernels.linear_half import LinearHalf, fits_linear_half
+from convolens.nn.kernels.linear_half import LinearForward, fits_linear_half
 from convolens.nn.kernels.max_pool import fits_max_pool, max_pool
 from convolens.nn.kernels.memory import pair
 from convolens.nn.kernels.norm_passes import Activation
@@ -123,12 +123,13 @@ def apply_kernels(
             followers[module].chains.append(chain)
     for block in blocks:
         block.apply(library, half=half_winograd)
-    linear = []
-    if half and half_precision(library) == "bfloat16":
-        linear = [name for name, module in modules.items() if fits_linear_half(module)]
-    for name in linear:
-        module = modules[name]
-        module.forward = LinearHalf(module)
+    linear = {
+        name: module
+        for name, module in modules.items()
+        if half and fits_linear_half(module, library)
+    }
+    for module in linear.values():
+        module.forward = LinearForward(module, library)
         changed.append(module)
 
     def undo() -> None:
