@@ -2,6 +2,8 @@
 
 import ctypes
 from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -22,6 +24,12 @@ QUICK = settings(
 # Relative to the norm, in root mean square: rounding factors to bfloat16 makes it 2.4e-3.
 DIRECT: Mapping[Half, float] = {"float16": 1.5e-3, "bfloat16": 4e-3}
 WINOGRAD: Mapping[Half, float] = {"float16": 1e-2, "bfloat16": 4e-2}
+
+
+def like_library(half: Half) -> Any:
+    """As much of a library as the question needs whether a convolution fits it."""
+    kinds: list[Half] = ["float16", "bfloat16"]
+    return SimpleNamespace(convolens_half=lambda: kinds.index(half) + 1, convolens_lanes=lambda: 16)
 
 
 def volume(*shape: int, seed: int = 0) -> Tensor:
@@ -202,14 +210,22 @@ def test_what_is_not_finite_shows(half_library: ctypes.CDLL, name: str, value: f
         ({}, (1, 48, 32, 32), "must have 64 channels"),
     ],
 )
-def test_says_why_it_does_not_fit(
-    library: ctypes.CDLL, conv: dict, shape: tuple[int, ...], reason: str
-) -> None:
+def test_says_why_it_does_not_fit(conv: dict, shape: tuple[int, ...], reason: str) -> None:
     layer = nn.Conv2d(**{"in_channels": 64, "out_channels": 64, "kernel_size": 3, **conv})
-    said = fits_conv_half(layer, shape, library)
+    said = fits_conv_half(layer, shape, like_library("float16"))
     assert said is not None
     assert reason in said
-    assert fits_conv_half(nn.Conv2d(64, 64, 3), (1, 64, 32, 32), library) is None
+    assert fits_conv_half(nn.Conv2d(64, 64, 3), (1, 64, 32, 32), like_library("float16")) is None
+
+
+def test_pytorchs_bfloat16_takes_any_channels_but_few_products_do_not_pay() -> None:
+    library = like_library("bfloat16")
+    assert fits_conv_half(nn.Conv2d(3, 68, 7, 2, 3), (2, 3, 32, 32), library) is None
+    assert fits_conv_half(nn.Conv2d(64, 256, 1), (2, 64, 32, 32), library) is None
+    said = fits_conv_half(nn.Conv2d(16, 32, 3, 2), (2, 16, 32, 32), library)
+    assert said == "there must be at least 50 products for each number"
+    said = fits_conv_half(nn.Conv2d(64, 64, 3, groups=64), (2, 64, 32, 32), library)
+    assert said == "the convolution must have neither dilation nor groups"
 
 
 def test_a_network_takes_them_where_it_is_told_to(half_library: ctypes.CDLL) -> None:

@@ -27,7 +27,7 @@ struct conv_half {
     float largest_weight;
 };
 
-#if HALF
+#if HALF == FLOAT16
 /* No sum of 2 * CHAIN products is more than float16 holds. */
 #define FACTOR_MOST 31.9f
 

@@ -6,7 +6,7 @@
  */
 #include "conv_half.h"
 
-#if HALF
+#if HALF == FLOAT16
 #define SHARED_CACHE 2097152      /* floats of a batch of groups */
 #define MOST_GROUPS 32            /* of a batch */
 #define FILTERS_AT_ONCE (8 * VL)  /* whose gradients the second cache holds */

@@ -1,7 +1,7 @@
 /* The convolution itself, and with turned filters a phase of its input's gradient: conv_half.h. */
 #include "conv_half.h"
 
-#if HALF
+#if HALF == FLOAT16
 #define LEAST_CHUNK 64 /* windows */
 #define MOST_CHUNK 256
 

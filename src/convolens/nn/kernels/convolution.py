@@ -1,6 +1,5 @@
 """What the kernels of convolutions share: when one fits, and its place in autograd."""
 
-import ctypes
 from typing import Any, Protocol
 
 import torch
@@ -60,11 +59,12 @@ def convolve(
     return method.run(x.contiguous(memory_format=torch.channels_last), weight, bias)
 
 
-def misfit(conv: nn.Conv2d, x_shape: tuple[int, ...], library: ctypes.CDLL) -> str | None:
+def misfit(conv: nn.Conv2d, x_shape: tuple[int, ...], lanes: int) -> str | None:
     """Says why a convolution cannot be computed by kernels of whole vectors of channels.
 
     Args:
         x_shape: of its input, (N, C, H, W).
+        lanes: channels of a vector.
     """
     if x_shape[1] != conv.in_channels:
         return f"the volume must have {conv.in_channels} channels"
@@ -74,7 +74,6 @@ def misfit(conv: nn.Conv2d, x_shape: tuple[int, ...], library: ctypes.CDLL) -> s
         return "the convolution's padding must be a number of zeros"
     if conv.weight.dtype != torch.float32 or conv.weight.device.type != "cpu":
         return "the weights must be float32 on the CPU"
-    lanes = library.convolens_lanes()
     if conv.in_channels % lanes or conv.out_channels % lanes:
         return f"the numbers of channels must be multiples of {lanes}"
     return None

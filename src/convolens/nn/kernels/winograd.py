@@ -88,7 +88,7 @@ def fits_conv3x3(conv: nn.Conv2d, x_shape: tuple[int, ...], library: ctypes.CDLL
     Args:
         x_shape: of its input, (N, C, H, W).
     """
-    if reason := misfit(conv, x_shape, library):
+    if reason := misfit(conv, x_shape, library.convolens_lanes()):
         return reason
     if pair(conv.kernel_size) != (3, 3) or pair(conv.stride) != (1, 1):
         return "the convolution must be 3×3 with stride 1"
