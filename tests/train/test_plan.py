@@ -102,7 +102,7 @@ def test_kernels_multiply_in_a_plans_precision_or_in_float32(
     monkeypatch.setattr("convolens.train.plan.load_library", lambda _: None)
     monkeypatch.setattr("convolens.train.plan.half_precision", lambda _: "bfloat16")
     monkeypatch.setattr(
-        "convolens.train.plan.apply_kernels", lambda *_, half, half_winograd: seen.append(half)
+        "convolens.train.plan.apply_kernels", lambda *_, half, half_forward: seen.append(half)
     )
     own = replace(PLAN, channels_last=True, kernels=True)
     for precision in ("float32", "float16", "bfloat16"):

@@ -289,7 +289,7 @@ def test_a_gpu_from_before_bfloat16_gets_float16(monkeypatch: pytest.MonkeyPatch
 
 def test_kernels_of_float16_are_tried_where_the_processor_has_it() -> None:
     tried = candidates("cpu", kernels=True, half="float16")
-    own = [(plan.precision, plan.half_winograd) for plan in tried if plan.kernels]
+    own = [(plan.precision, plan.half_forward) for plan in tried if plan.kernels]
     assert own == [("float32", True), ("float16", True), ("float16", False)]
     assert not any(plan.scales_loss for plan in tried)  # they scale their factors themselves
     assert not any(plan.precision == "float16" for plan in candidates("cpu", kernels=True))

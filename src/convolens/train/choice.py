@@ -79,7 +79,7 @@ class Choice:
         words = [
             "channels-last" if plan.channels_last else "NCHW",
             plan.precision,
-            *([] if plan.half_winograd else ["float32 in Winograd's convolutions"]),
+            *([] if plan.half_forward else ["float32 in Winograd's convolutions forward"]),
             *(["own kernels"] if plan.kernels else []),
             *(["compiled"] if plan.compiled else []),
             *([threads] if plan.threads else []),

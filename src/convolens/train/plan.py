@@ -37,8 +37,9 @@ class Plan:
             layers alone have another precision, and everything else stays float32.
         channels_last: whether volumes lie in memory as (N, H, W, C).
         kernels: whether layers that our own kernels fit are computed by them.
-        half_winograd: whether, with our kernels, Winograd's convolutions multiply in that
-            precision, too. They err about four times as much as the others, or six.
+        half_forward: whether, with our kernels, Winograd's convolutions multiply in that precision
+            forward, too, not for their gradients alone. They err about four times as much as the
+            others, or six, which moves a deep network's gradient most where it is in the outputs.
         compiled: whether `torch.compile` has rewritten the network.
         threads: of the CPU; 0 is as many as PyTorch takes.
         micro_batch: the most pictures that go through the network at once while it learns; the
@@ -49,7 +50,7 @@ class Plan:
     precision: Precision
     channels_last: bool
     kernels: bool = False
-    half_winograd: bool = True
+    half_forward: bool = True
     compiled: bool = False
     threads: int = 0
     micro_batch: int = 0
@@ -67,7 +68,7 @@ class Plan:
         if self.kernels and self.device == "cpu" and why_no_kernels() is None:
             library = load_library(_kernel_folder())
             half = self.precision == half_precision(library)
-            apply_kernels(model, library, half=half, half_winograd=self.half_winograd)
+            apply_kernels(model, library, half=half, half_forward=self.half_forward)
         if self.compiled:
             model.compile()
         return model
@@ -185,7 +186,7 @@ def plan_from_json(tree: Mapping[str, Any], device: str) -> Plan:
         channels_last=bool(tree["channels_last"]),
         kernels=bool(tree["kernels"]),
         # A Run that is older than a field was trained as if it had this value.
-        half_winograd=bool(tree.get("half_winograd", True)),
+        half_forward=bool(tree.get("half_forward", True)),
         compiled=bool(tree.get("compiled", False)),
         threads=int(tree.get("threads", 0)),
         micro_batch=int(tree.get("micro_batch", 0)),

@@ -70,7 +70,7 @@ def candidates(
     low: list[Precision] = []
     if half is not None and precision in ("auto", half):
         plans.append(replace(last, kernels=True, precision=half))
-        plans.append(replace(plans[-1], half_winograd=False))
+        plans.append(replace(plans[-1], half_forward=False))
     if precision == "auto" and has_fast_bfloat16(device):
         low = ["bfloat16"]
     elif precision == "auto" and device == "cuda":  # a GPU from before bfloat16
@@ -151,7 +151,7 @@ def choose_by_trial(
         tried.time([best.plan, *further], began + budget_s)
         best = tried.best([best.plan, *further], MIN_GAIN)
     if may_compile:
-        compiled = replace(best.plan, compiled=True, kernels=False, half_winograd=True)
+        compiled = replace(best.plan, compiled=True, kernels=False, half_forward=True)
         if best.plan.precision == "float16" and best.plan.kernels and asked.precision == "auto":
             compiled = replace(compiled, precision="float32")  # float16 was theirs alone
         tried.time([best.plan, compiled], time.perf_counter() + FIRST * budget_s)
@@ -259,7 +259,7 @@ class _Tried:
         half = runner.plan.precision
         if half == "float32" or not runner.plan.kernels:
             return None
-        most = replace(runner.plan, half_winograd=True)
+        most = replace(runner.plan, half_forward=True)
         for name, plan in (("float32", replace(most, precision="float32")), (half, most)):
             twin = self._runners.get(plan)
             results = None if twin is None else (twin.loss, twin.gradient_error)

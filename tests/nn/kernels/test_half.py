@@ -237,7 +237,7 @@ def test_a_network_takes_them_where_it_is_told_to(half_library: ctypes.CDLL) -> 
     stock = net(x).detach().double()
     seen = []
     for half, winograd in ((False, True), (True, False), (True, True)):
-        rewrite = apply_kernels(net, half_library, half=half, half_winograd=winograd)
+        rewrite = apply_kernels(net, half_library, half=half, half_forward=winograd)
         seen.append(distance(net(x).detach(), stock))
         assert net(x).dtype == torch.float32
         rewrite.undo()

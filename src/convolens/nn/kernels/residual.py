@@ -3,7 +3,7 @@
 import ctypes
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -45,11 +45,13 @@ class ResidualBlock:
         prefix = f"{self.path}." if self.path else ""
         return f"{prefix}{self.norm}", f"{prefix}relu"
 
-    def apply(self, library: ctypes.CDLL, *, half: bool) -> None:
+    def apply(self, library: ctypes.CDLL, *, half: bool, half_forward: bool) -> None:
         self.block.join = _Join(  # type: ignore[assignment]
             block=self.block, norm=self.norm, library=library
         )
-        self.block.forward = _Forward(block=self.block, kind=self.kind, library=library, half=half)
+        self.block.forward = _Forward(
+            block=self.block, kind=self.kind, library=library, half=half, half_forward=half_forward
+        )
         if self._is_foreign():
             self.block.adds = True  # type: ignore[assignment]
 
@@ -104,7 +106,7 @@ class _Join:
     library: ctypes.CDLL
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "_Join":
-        copied = _Join(block=self.block, norm=self.norm, library=self.library)
+        copied = replace(self)
         memo[id(self)] = copied  # before the block, which leads back to it
         copied.block = deepcopy(self.block, memo)
         return copied
@@ -137,9 +139,10 @@ class _Forward:
     kind: type[nn.Module]
     library: ctypes.CDLL
     half: bool
+    half_forward: bool
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "_Forward":
-        copied = _Forward(block=self.block, kind=self.kind, library=self.library, half=self.half)
+        copied = replace(self)
         memo[id(self)] = copied  # before the block, which leads back to it
         copied.block = deepcopy(self.block, memo)
         return copied
@@ -181,7 +184,9 @@ class _Forward:
                 rest: Tensor = block.join(inner, shortcut)
                 return rest
         return residual_body(
-            *(y, shortcut, conv1, block.bn1, block.conv2, block.bn2, self.library), half=self.half
+            *(y, shortcut, conv1, block.bn1, block.conv2, block.bn2, self.library),
+            half=self.half,
+            half_forward=self.half_forward,
         )
 
     def _adds_x(self, x: Tensor, between: tuple[int, ...]) -> bool:

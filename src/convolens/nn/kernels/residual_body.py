@@ -7,6 +7,7 @@ is added where that of x is stored. The volumes are read and written three fifth
 
 import ctypes
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -34,6 +35,7 @@ def residual_body(
     library: ctypes.CDLL,
     *,
     half: bool = False,
+    half_forward: bool = True,
 ) -> Tensor:
     """Computes relu(norm2(conv2(relu(norm1(conv1(x))))) + shortcut).
 
@@ -48,21 +50,22 @@ def residual_body(
         conv2: 3×3 with stride 1, padding 1 and no bias, which `fits_conv3x3` takes.
         norm1, norm2: modules that `fits_batch_norm` takes.
         library: what `load_library` returned.
-        half: whether products are taken in half precision, see `conv3x3`.
+        half, half_forward: whether products are taken in half precision, see `conv3x3`.
     Shape: x (N, C, H, W) -> (N, K, ⌈H / stride⌉, ⌈W / stride⌉); float32 on the CPU,
         channels-last.
     """
     x = x.contiguous(memory_format=torch.channels_last)
     if shortcut is not None:
         shortcut = shortcut.contiguous(memory_format=torch.channels_last)
+    method = partial(winograd_of, library=library, half=half, half_forward=half_forward)
     first: Winograd | _Strided | None = None
     if conv1 is not None and conv1.stride != (1, 1):
         first = _Strided(conv1.stride)
     elif conv1 is not None:
-        first = winograd_of(conv1.weight, library, half=half)
+        first = method(conv1.weight)
     settings = _Settings(
         norms=(norm1, norm2),
-        methods=(first, winograd_of(conv2.weight, library, half=half)),
+        methods=(first, method(conv2.weight)),
         library=library,
         sums=sums_of(x) if conv1 is None else None,
     )

@@ -44,7 +44,7 @@ class Rewrite:
 
 
 def apply_kernels(
-    model: nn.Module, library: ctypes.CDLL, *, half: bool = False, half_winograd: bool = True
+    model: nn.Module, library: ctypes.CDLL, *, half: bool = False, half_forward: bool = True
 ) -> Rewrite:
     """Lets every chain of modules that is one kernel be computed by it, in place.
 
@@ -62,10 +62,9 @@ def apply_kernels(
         half: whether convolutions are multiplied in the processor's `half_precision`, see `conv3x3`
             and `conv_half`, and with bfloat16 fully connected layers, too; without effect where
             the processor has none.
-        half_winograd: whether those of `conv3x3` are, too; in float32 they err much less.
+        half_forward: whether those of `conv3x3` are so forward, too, not in their gradients alone.
     """
     half = half and half_precision(library) is not None
-    half_winograd = half and half_winograd
     modules = dict(model.named_modules())
     blocks = list(find_residual_blocks(modules))
     normalised = {block.chain[:1] for block in blocks}
@@ -87,7 +86,7 @@ def apply_kernels(
             members=members,
             library=library,
             half=half,
-            half_winograd=half_winograd,
+            half_forward=half_forward,
             flat=found.flat,
             normalised=found.normalised,
             part=None if found.part is None else parts[found.part],
@@ -101,7 +100,7 @@ def apply_kernels(
                 changed.append(module)
             followers[module].chains.append(chain)
     for block in blocks:
-        block.apply(library, half=half_winograd)
+        block.apply(library, half=half, half_forward=half_forward)
     linear = {
         name: module
         for name, module in modules.items()
@@ -157,7 +156,7 @@ class _Chain:
     members: list[nn.Module]
     library: ctypes.CDLL
     half: bool
-    half_winograd: bool
+    half_forward: bool
     flat: bool
     normalised: bool
     part: _Part | None
@@ -199,9 +198,8 @@ class _Chain:
         shape = tuple(x.shape)
         is_last = x.is_contiguous(memory_format=torch.channels_last)
         fast = is_last and not fits_conv3x3(conv, shape, self.library)
-        if pool is not None and not (fast and conv.in_channels >= MANY_CHANNELS):
-            if fits_conv_pool(conv, pool, shape):
-                return None
+        many = fast and conv.in_channels >= MANY_CHANNELS
+        if pool is not None and not many and not fits_conv_pool(conv, pool, shape):
             padding = pair(conv.padding)[0]  # type: ignore[arg-type]
             return conv_pool(
                 *(x, conv.weight, conv.bias, self.library),
@@ -209,7 +207,7 @@ class _Chain:
                 relu=relu,
                 channels_last=not self.flat,
             )
-        if not is_last:
+        if not is_last or (pool is not None and fits_max_pool(pool, _shape_after(conv, shape))):
             return None
         volume = self._multiply(x, conv, fast)
         return volume if volume is None or pool is None else self._pool(volume, pool, relu)
@@ -220,7 +218,11 @@ class _Chain:
         if fast:
             normalised = self.normalised and conv.training and torch.is_grad_enabled()
             return conv3x3(
-                *factors, padding=padding[0], half=self.half_winograd, normalised=normalised
+                *factors,
+                padding=padding[0],
+                half=self.half,
+                half_forward=self.half_forward,
+                normalised=normalised,
             )
         if self.half and not fits_conv_half(conv, tuple(x.shape), self.library):
             stride = pair(conv.stride)[0]
@@ -236,6 +238,15 @@ class _Chain:
         )
 
 
+def _shape_after(conv: nn.Conv2d, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """What a convolution makes of a volume; sides of 0 where it has no number of zeros."""
+    if isinstance(conv.padding, str):
+        return shape[0], conv.out_channels, 0, 0
+    taken = [d * (k - 1) for d, k in zip(conv.dilation, conv.kernel_size, strict=True)]
+    sides = zip(shape[2:], taken, conv.padding, conv.stride, strict=True)
+    return shape[0], conv.out_channels, *((n + 2 * p - t - 1) // s + 1 for n, t, p, s in sides)
+
+
 @dataclass(eq=False)
 class _Leader:
     """The `forward` of a chain's first module."""
@@ -245,6 +256,9 @@ class _Leader:
     def __call__(self, x: Tensor) -> Tensor:
         members = self.chain.following()
         out = self.chain.kernel(x, members)
+        if out is None and len(members) > 1:
+            members = members[:1]  # such as a convolution before a pooling that is no kernel
+            out = self.chain.kernel(x, members)
         if out is None:
             own: Tensor = type(members[0]).forward(members[0], x)
             return own

@@ -44,6 +44,7 @@ def conv3x3(
     *,
     padding: int = 1,
     half: bool = False,
+    half_forward: bool = True,
     normalised: bool = False,
 ) -> Tensor:
     """Computes conv2d(x, weight, bias, padding=padding) for 3×3 filters, by fewer products.
@@ -63,12 +64,14 @@ def conv3x3(
             float16 and these sums in float32: results differ by about 0.4 %. Products of bfloat16
             are added in float32: results differ by about 1 %. With fewer than 32 channels it
             would save nothing, and float32 is taken.
+        half_forward: whether they are so for the result, too, not for the gradients alone. Errors
+            of the result turn ReLUs, which moves a deep network's gradient much more.
         normalised: whether `batch_norm` comes next, which then need not read the volume for its
             statistics.
     Shape: x (N, C, H, W) -> (N, K, H + 2P − 2, W + 2P − 2); float32 on the CPU, channels-last,
         C and K multiples of the processor's vector, as `fits_conv3x3` demands.
     """
-    method = winograd_of(weight, library, padding=padding, half=half)
+    method = winograd_of(weight, library, padding=padding, half=half, half_forward=half_forward)
     if not normalised:
         return convolve(_Conv3x3, x, weight, bias, method)
     sums = method.make_sums(x, len(weight))
@@ -109,11 +112,16 @@ class _Conv3x3(Convolution):
 
 
 def winograd_of(
-    weight: Tensor, library: ctypes.CDLL, *, padding: int = 1, half: bool = False
+    weight: Tensor,
+    library: ctypes.CDLL,
+    *,
+    padding: int = 1,
+    half: bool = False,
+    half_forward: bool = True,
 ) -> "Winograd":
     """The method for these filters, with the arguments of `conv3x3`."""
     half = half and min(weight.shape[:2]) >= LEAST_HALF_CHANNELS
-    return Winograd(library, padding, largest(weight) if half else None)
+    return Winograd(library, padding, largest(weight) if half else None, half_forward)
 
 
 @dataclass(frozen=True)
@@ -122,21 +130,23 @@ class Winograd:
 
     Args:
         largest_weight: the largest |w|, for products of half precision; None for those of float32.
+        half_forward: whether `run` takes them, too, not the gradients alone.
         sums: what `run` fills in for a normalisation.
     """
 
     library: ctypes.CDLL
     padding: int
     largest_weight: float | None
+    half_forward: bool
     sums: Tensor | None = None
 
     def make_sums(self, x: Tensor, filters: int) -> Tensor:
         """Memory for the sums that a normalisation of the result needs."""
-        return torch.empty(self._num_chunks(x, filters), 4, filters)
+        return torch.empty(self._num_chunks(x, filters, self._runs_half), 4, filters)
 
     def make_gradient_sums(self, grad_out: Tensor, channels: int) -> Tensor:
         """Memory for those that the normalisation before the convolution needs backwards."""
-        return torch.empty(self._num_chunks(grad_out, channels), 2, channels)
+        return torch.empty(self._num_chunks(grad_out, channels, self._has_half), 2, channels)
 
     def run(
         self, x: Tensor, weight: Tensor, bias: Tensor | None, *, source: Normalised | None = None
@@ -146,7 +156,7 @@ class Winograd:
         Args:
             source: what is read instead of x.
         """
-        job = self._job(x, weight, self.padding)
+        job = self._job(x, weight, self.padding, self._runs_half)
         out = torch.empty(job.N, job.K, job.HO, job.WO, memory_format=torch.channels_last)
         job.bias, job.sums = pointer(bias), pointer(self.sums)
         if source is not None:
@@ -158,7 +168,8 @@ class Winograd:
         self._forward(self._turned(weight, grad_out), grad_x)
 
     def grad_weight(self, x: Tensor, weight: Tensor, grad_out: Tensor) -> Tensor:
-        return self._backward(self._job(x, weight, self.padding), weight, grad_out)
+        job = self._job(x, weight, self.padding, self._has_half)
+        return self._backward(job, weight, grad_out)
 
     def gradients(
         self,
@@ -180,7 +191,8 @@ class Winograd:
             sums: memory of `make_gradient_sums`, filled in where there is a source.
             addend: a volume and its mask, added to the gradient of the input.
         """
-        turned, job = self._turned(weight, grad_out), self._job(x, weight, self.padding)
+        turned = self._turned(weight, grad_out)
+        job = self._job(x, weight, self.padding, self._has_half)
         if source is not None:
             job.input, turned.gate = source.as_source(), source.as_gate()
             turned.sums = pointer(sums)
@@ -195,7 +207,7 @@ class Winograd:
 
     def _turned(self, weight: Tensor, grad_out: Tensor) -> _Job:
         """The gradient of the input: the filters turned and their channels exchanged."""
-        job = self._job(grad_out, weight.transpose(0, 1), 2 - self.padding)
+        job = self._job(grad_out, weight.transpose(0, 1), 2 - self.padding, self._has_half)
         job.flip = True
         return job
 
@@ -212,20 +224,27 @@ class Winograd:
         job.out, job.memory = pointer(out), pointer(memory)
         self.library.convolens_winograd_forward(ctypes.byref(job))
 
-    def _job(self, x: Tensor, weight: Tensor, padding: int) -> _Job:
-        job = self._sizes(x, len(weight), padding)
+    @property
+    def _has_half(self) -> bool:
+        return self.largest_weight is not None
+
+    @property
+    def _runs_half(self) -> bool:
+        return self._has_half and self.half_forward
+
+    def _job(self, x: Tensor, weight: Tensor, padding: int, half: bool) -> _Job:
+        job = self._sizes(x, len(weight), padding, half)
         job.x, job.weight = pointer(x), pointer(weight)
         job.weight_strides[:] = weight.stride()
         return job
 
-    def _sizes(self, x: Tensor, filters: int, padding: int) -> _Job:
+    def _sizes(self, x: Tensor, filters: int, padding: int, half: bool) -> _Job:
         N, C, H, W = x.shape
         job = _Job(N, C, H, W, filters, H + 2 * padding - 2, W + 2 * padding - 2, padding)
         job.num_threads = torch.get_num_threads()
-        job.half, job.largest_weight = self.largest_weight is not None, self.largest_weight or 0.0
+        job.half, job.largest_weight = half, self.largest_weight or 0.0
         return job
 
-    def _num_chunks(self, x: Tensor, filters: int) -> int:
-        return counted(
-            self.library.convolens_winograd_chunks, self._sizes(x, filters, self.padding)
-        )
+    def _num_chunks(self, x: Tensor, filters: int, half: bool) -> int:
+        job = self._sizes(x, filters, self.padding, half)
+        return counted(self.library.convolens_winograd_chunks, job)
