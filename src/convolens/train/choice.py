@@ -78,8 +78,7 @@ class Choice:
         threads = "1 thread" if plan.threads == 1 else f"{plan.threads} threads"
         words = [
             "channels-last" if plan.channels_last else "NCHW",
-            plan.precision,
-            *([] if plan.half_forward else ["float32 in Winograd's convolutions forward"]),
+            plan.precision if plan.half_forward else f"{plan.precision} for gradients alone",
             *(["own kernels"] if plan.kernels else []),
             *(["compiled"] if plan.compiled else []),
             *([threads] if plan.threads else []),

@@ -37,9 +37,9 @@ class Plan:
             layers alone have another precision, and everything else stays float32.
         channels_last: whether volumes lie in memory as (N, H, W, C).
         kernels: whether layers that our own kernels fit are computed by them.
-        half_forward: whether, with our kernels, Winograd's convolutions multiply in that precision
-            forward, too, not for their gradients alone. They err about four times as much as the
-            others, or six, which moves a deep network's gradient most where it is in the outputs.
+        half_forward: whether, with our kernels, products are taken in that precision forward, too,
+            not for the gradients alone. Errors of what goes forward turn ReLUs, which moves a deep
+            network's gradient by the root of them; errors of gradients only add.
         compiled: whether `torch.compile` has rewritten the network.
         threads: of the CPU; 0 is as many as PyTorch takes.
         micro_batch: the most pictures that go through the network at once while it learns; the

@@ -85,6 +85,19 @@ def test_a_large_layer_on_threads(bfloat16_library: ctypes.CDLL, threads: int) -
         assert torch.equal(mine, again)
 
 
+def test_gradients_alone(bfloat16_library: ctypes.CDLL) -> None:
+    x, weight = numbers(40, 160), numbers(96, 160, seed=1)
+    found = []
+    for half_forward in (True, False):
+        factors = [t.detach().requires_grad_() for t in (x, weight)]
+        out = linear_half(*factors, None, bfloat16_library, half_forward=half_forward)
+        found.append([out, *torch.autograd.grad(out, factors, torch.ones_like(out))])
+    assert torch.equal(found[1][0], F.linear(x, weight))
+    assert not torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
+    assert torch.equal(found[0][2], found[1][2])
+
+
 def test_a_network_takes_it_where_the_processor_multiplies_bfloat16(library: ctypes.CDLL) -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(160, 128), nn.ReLU(), nn.Linear(128, 10))

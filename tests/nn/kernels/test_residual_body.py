@@ -29,10 +29,16 @@ def volume(shape: tuple[int, ...]) -> Tensor:
     return torch.randn(shape).contiguous(memory_format=LAST)
 
 
-def compute(block: BasicBlock, x: Tensor, library: ctypes.CDLL, *, half: bool = False) -> Tensor:
-    return residual_body(
-        *(x, None, block.conv1, block.bn1, block.conv2, block.bn2, library), half=half
-    )
+def compute(
+    block: BasicBlock,
+    x: Tensor,
+    library: ctypes.CDLL,
+    *,
+    half: bool = False,
+    half_forward: bool = True,
+) -> Tensor:
+    parts = (block.conv1, block.bn1, block.conv2, block.bn2)
+    return residual_body(x, None, *parts, library, half=half, half_forward=half_forward)
 
 
 def results(block: BasicBlock, out: Tensor, *inputs: Tensor) -> dict[str, Tensor]:
@@ -118,6 +124,19 @@ def test_products_of_half_precision_err_little(
     assert 1e-5 < distance(found["out"], expected["out"]) < 2e-2
     for name, value in found.items():
         assert distance(value, expected[name]) < 0.2, name
+
+
+def test_a_block_may_take_half_precision_for_gradients_alone(library: ctypes.CDLL) -> None:
+    if half_precision(library) is None:
+        pytest.skip("this processor multiplies nothing faster than float32")
+    block = block_of(64)
+    exact = copy.deepcopy(block).double()
+    x, x64 = volume((8, 64, 12, 12)).requires_grad_(), volume((8, 64, 12, 12)).double()
+    expected = results(exact, exact(x64.requires_grad_()), x64)
+    out = compute(block, x, library, half=True, half_forward=False)
+    found = results(block, out, x)
+    assert distance(found.pop("out"), expected.pop("out")) < 1e-5
+    assert 1e-4 < max(distance(value, expected[name]) for name, value in found.items()) < 5e-2
 
 
 def test_few_channels_are_never_multiplied_in_half_precision(library: ctypes.CDLL) -> None:

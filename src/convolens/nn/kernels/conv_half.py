@@ -46,6 +46,7 @@ def conv_half(
     *,
     stride: int = 1,
     padding: tuple[int, int] = (0, 0),
+    half_forward: bool = True,
 ) -> Tensor:
     """Computes conv2d(x, weight, bias, stride, padding) by products of float16 or bfloat16.
 
@@ -59,13 +60,18 @@ def conv_half(
         bias: (K,), or None.
         library: what `load_library` returned; it must have a `half_precision`.
         padding: zeros above and below, left and right.
+        half_forward: whether the result is such a product, too, not the gradients alone; it is
+            PyTorch's in float32 then.
     Shape: x (N, C, H, W) -> (N, K, ⌊(H + 2P − R) / stride⌋ + 1, …); float32 on the CPU,
         channels-last, as `fits_conv_half` demands.
     """
-    if half_precision(library) == "bfloat16":
+    by_pytorch = half_precision(library) == "bfloat16"
+    if by_pytorch and half_forward:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             return F.conv2d(x, weight, bias, stride, padding).float()
-    method = _Half(library, stride, padding, largest(weight))
+    method: _Float16 | _Bfloat16 = _Bfloat16(stride, padding)
+    if not by_pytorch:
+        method = _Float16(library, stride, padding, largest(weight), half_forward)
     return convolve(_ConvHalf, x, weight, bias, method)
 
 
@@ -107,15 +113,46 @@ class _ConvHalf(Convolution):
 
 
 @dataclass(frozen=True)
-class _Half:
+class _Bfloat16:
+    """A method of convolution: PyTorch's, in float32 forward and in bfloat16 backward."""
+
+    stride: int
+    padding: tuple[int, int]
+
+    def run(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return F.conv2d(x, weight, bias, self.stride, self.padding)
+
+    def grad_x(self, grad_x: Tensor, weight: Tensor, grad_out: Tensor) -> None:
+        # Of the input, only the shape is read.
+        grad_x.copy_(self._gradients(grad_x, weight, grad_out, (True, False, False))[0])
+
+    def grad_weight(self, x: Tensor, weight: Tensor, grad_out: Tensor) -> Tensor:
+        return self._gradients(x, weight, grad_out, (False, True, False))[1].float()
+
+    def _gradients(
+        self, x: Tensor, weight: Tensor, grad_out: Tensor, wanted: tuple[bool, ...]
+    ) -> tuple[Tensor, ...]:
+        factors = (t.to(torch.bfloat16) for t in (grad_out, x, weight))
+        sizes = ((self.stride, self.stride), self.padding, (1, 1), False, (0, 0), 1)
+        found: tuple[Tensor, ...] = torch.ops.aten.convolution_backward(
+            *factors, None, *sizes, wanted
+        )
+        return found
+
+
+@dataclass(frozen=True)
+class _Float16:
     """A method of convolution; `largest_weight` is the largest |w|."""
 
     library: ctypes.CDLL
     stride: int
     padding: tuple[int, int]
     largest_weight: float
+    half_forward: bool
 
     def run(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if not self.half_forward:
+            return F.conv2d(x, weight, bias, self.stride, self.padding)
         job = self._job(x, weight)
         out = torch.empty(job.N, job.K, job.HO, job.WO, memory_format=torch.channels_last)
         job.bias, job.out = pointer(bias), pointer(out)

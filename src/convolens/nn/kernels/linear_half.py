@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from convolens.nn.kernels.build import half_precision
 from convolens.nn.kernels.memory import pointer, scratch
@@ -28,16 +29,25 @@ class _Job(ctypes.Structure):
     ]
 
 
-def linear_half(x: Tensor, weight: Tensor, bias: Tensor | None, library: ctypes.CDLL) -> Tensor:
+def linear_half(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    library: ctypes.CDLL,
+    *,
+    half_forward: bool = True,
+) -> Tensor:
     """Computes linear(x, weight, bias) by products of bfloat16, which are added in float32.
 
     Args:
         weight: (O, I), contiguous; I is a multiple of the processor's lanes.
         bias: (O,), or None.
         library: what `load_library` returned; its `half_precision` must be bfloat16.
+        half_forward: whether the result is such a product, too, not the gradients alone; it is
+            PyTorch's in float32 then.
     Shape: x (…, I) -> (…, O); float32 on the CPU.
     """
-    result: Tensor = _LinearHalf.apply(x, weight, bias, library)
+    result: Tensor = _LinearHalf.apply(x, weight, bias, library, half_forward)
     return result
 
 
@@ -59,6 +69,7 @@ class LinearForward:
 
     linear: nn.Linear
     library: ctypes.CDLL
+    half_forward: bool
 
     def __call__(self, x: Tensor) -> Tensor:
         weight = self.linear.weight
@@ -73,17 +84,25 @@ class LinearForward:
         )
         if own:
             return nn.Linear.forward(self.linear, x)
-        return linear_half(x, weight, self.linear.bias, self.library)
+        bias = self.linear.bias
+        return linear_half(x, weight, bias, self.library, half_forward=self.half_forward)
 
 
 class _LinearHalf(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, library: ctypes.CDLL
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        library: ctypes.CDLL,
+        half_forward: bool,
     ) -> Tensor:
         x = x.contiguous()
         ctx.save_for_backward(x, weight)
         ctx.library = library
+        if not half_forward:
+            return F.linear(x, weight, bias)
         out = x.new_empty(*x.shape[:-1], len(weight))
         job = _job(x, weight)
         job.bias, job.out = pointer(bias), pointer(out)
@@ -102,7 +121,7 @@ class _LinearHalf(torch.autograd.Function):
         job.grad_out = pointer(grad_out)
         job.grad_x, job.grad_weight = pointer(grad_x), pointer(grad_weight)
         _call(ctx.library, "backward", job)
-        return grad_x, grad_weight, grad_bias, None
+        return grad_x, grad_weight, grad_bias, None, None
 
 
 def _job(x: Tensor, weight: Tensor) -> _Job:

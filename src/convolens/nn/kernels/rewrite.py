@@ -62,7 +62,7 @@ def apply_kernels(
         half: whether convolutions are multiplied in the processor's `half_precision`, see `conv3x3`
             and `conv_half`, and with bfloat16 fully connected layers, too; without effect where
             the processor has none.
-        half_forward: whether those of `conv3x3` are so forward, too, not in their gradients alone.
+        half_forward: whether they are so forward, too, not for their gradients alone.
     """
     half = half and half_precision(library) is not None
     modules = dict(model.named_modules())
@@ -107,7 +107,7 @@ def apply_kernels(
         if half and fits_linear_half(module, library)
     }
     for module in linear.values():
-        module.forward = LinearForward(module, library)
+        module.forward = LinearForward(module, library, half_forward)
         changed.append(module)
 
     def undo() -> None:
@@ -226,7 +226,12 @@ class _Chain:
             )
         if self.half and not fits_conv_half(conv, tuple(x.shape), self.library):
             stride = pair(conv.stride)[0]
-            return conv_half(*factors, stride=stride, padding=(padding[0], padding[1]))
+            return conv_half(
+                *factors,
+                stride=stride,
+                padding=(padding[0], padding[1]),
+                half_forward=self.half_forward,
+            )
         return None
 
     def _pool(self, x: Tensor, pool: nn.MaxPool2d, relu: bool) -> Tensor | None:

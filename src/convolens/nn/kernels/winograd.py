@@ -64,8 +64,7 @@ def conv3x3(
             float16 and these sums in float32: results differ by about 0.4 %. Products of bfloat16
             are added in float32: results differ by about 1 %. With fewer than 32 channels it
             would save nothing, and float32 is taken.
-        half_forward: whether they are so for the result, too, not for the gradients alone. Errors
-            of the result turn ReLUs, which moves a deep network's gradient much more.
+        half_forward: whether they are so for the result, too, not for the gradients alone.
         normalised: whether `batch_norm` comes next, which then need not read the volume for its
             statistics.
     Shape: x (N, C, H, W) -> (N, K, H + 2P − 2, W + 2P − 2); float32 on the CPU, channels-last,
