@@ -80,7 +80,8 @@ def test_a_whole_run_lacks_nothing(run: Run) -> None:
     page = read(path)
     assert page.found["warning"] == []
     assert page.found["h1"] == ["lenet5 on digits"]
-    assert page.found["pre"][0] == "convolens train digits --model lenet5 --epochs 4"
+    command = "convolens train digits --model lenet5 --epochs 4 --set plan.precision=float32"
+    assert page.found["pre"][0] == command
     names = [alt.split(".")[0] for alt in page.alts]
     assert names[:4] == ["Curves", "Confusion", "Calibration", "Mistakes"]
     assert names[4:8] == ["Filters", "Patches", "Patches", "Flow"]

@@ -123,8 +123,8 @@ class _Bfloat16:
         return F.conv2d(x, weight, bias, self.stride, self.padding)
 
     def grad_x(self, grad_x: Tensor, weight: Tensor, grad_out: Tensor) -> None:
-        # Of the input, only the shape is read.
-        grad_x.copy_(self._gradients(grad_x, weight, grad_out, (True, False, False))[0])
+        x = torch.empty_like(grad_x, dtype=torch.bfloat16)  # only its shape is read
+        grad_x.copy_(self._gradients(x, weight, grad_out, (True, False, False))[0])
 
     def grad_weight(self, x: Tensor, weight: Tensor, grad_out: Tensor) -> Tensor:
         return self._gradients(x, weight, grad_out, (False, True, False))[1].float()
