@@ -33,8 +33,8 @@ class Plan:
     Args:
         device: "cpu" or "cuda".
         precision: of convolutions and matrix products; weights and losses stay float32. With
-            float16 the loss is scaled, see `LossScale`; with our kernels, these and fully connected
-            layers alone have another precision, and everything else stays float32.
+            float16 the loss is scaled, see `LossScale`. With our kernels it is not, and
+            convolutions and fully connected layers alone have that precision.
         channels_last: whether volumes lie in memory as (N, H, W, C).
         kernels: whether layers that our own kernels fit are computed by them.
         half_forward: whether, with our kernels, products are taken in that precision forward, too,

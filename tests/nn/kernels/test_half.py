@@ -100,6 +100,17 @@ def test_any_convolution_is_near_the_definition(
         assert distance(mine, expected) < DIRECT[half_precision(half_library)]
 
 
+def test_places_that_meet_only_zeros_have_a_gradient_of_zero(half_library: ctypes.CDLL) -> None:
+    x, weight = volume(1, 16, 1, 1), volume(32, 16, 1, 5, seed=2)
+
+    def kernel(*inputs: Tensor) -> Tensor:
+        return conv_half(*inputs, half_library, stride=2, padding=(0, 3))
+
+    mine, expected = results(kernel, x, weight, None, stride=2, padding=(0, 3))[2]
+    assert torch.equal(mine[..., ::2], torch.zeros(32, 16, 1, 3))
+    assert distance(mine, expected) < DIRECT[half_precision(half_library)]
+
+
 @QUICK
 @given(
     N=st.integers(1, 9),

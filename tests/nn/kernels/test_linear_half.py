@@ -1,5 +1,6 @@
 """Fully connected layers in bfloat16: what they give, and where they are taken."""
 
+import copy
 import ctypes
 
 import pytest
@@ -123,6 +124,20 @@ def test_other_inputs_are_multiplied_as_always(bfloat16_library: ctypes.CDLL, ki
         stock = net(x)
         apply_kernels(net, bfloat16_library, half=True)
         assert torch.equal(net(x), stock)
+
+
+def test_a_copy_has_weights_of_its_own(bfloat16_library: ctypes.CDLL) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(160, 128))
+    apply_kernels(net, bfloat16_library, half=True)
+    x = numbers(LEAST_ROWS, 160)
+    before = net(x)
+    copied = copy.deepcopy(net)
+    assert torch.equal(copied(x), before)
+    with torch.no_grad():
+        copied[0].weight.zero_()
+    assert torch.equal(copied(x), net[0].bias.expand(LEAST_ROWS, -1))
+    assert torch.equal(net(x), before)
 
 
 def test_what_is_not_finite_shows(bfloat16_library: ctypes.CDLL) -> None:

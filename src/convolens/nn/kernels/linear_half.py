@@ -1,7 +1,8 @@
 """Fully connected layers whose products are taken in bfloat16."""
 
 import ctypes
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 
 from convolens.nn.kernels.build import half_precision
 from convolens.nn.kernels.memory import pointer, scratch
+from convolens.nn.kernels.plain import is_plain_tensor
 
 # With fewer, turning the numbers into bfloat16 costs more than it saves: measured.
 LEAST_FEATURES = 64
@@ -71,20 +73,23 @@ class LinearForward:
     library: ctypes.CDLL
     half_forward: bool
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "LinearForward":
+        copied = replace(self)
+        memo[id(self)] = copied  # before the layer, which leads back to it
+        copied.linear = deepcopy(self.linear, memo)
+        return copied
+
     def __call__(self, x: Tensor) -> Tensor:
-        weight = self.linear.weight
-        plain = {x.dtype, weight.dtype} == {torch.float32} and x.device.type == "cpu"
-        own = (
-            not plain
-            or x.shape[-1] != self.linear.in_features
-            or x.numel() < LEAST_ROWS * x.shape[-1]
-            or not weight.is_contiguous()
-            or torch.is_autocast_enabled("cpu")
-            or torch.compiler.is_compiling()
+        weight, bias = self.linear.weight, self.linear.bias
+        fits = (
+            is_plain_tensor(x)
+            and x.shape[-1] == self.linear.in_features
+            and x.numel() >= LEAST_ROWS * x.shape[-1]
+            and weight.dtype == torch.float32
+            and weight.is_contiguous()
         )
-        if own:
+        if not fits:
             return nn.Linear.forward(self.linear, x)
-        bias = self.linear.bias
         return linear_half(x, weight, bias, self.library, half_forward=self.half_forward)
 
 

@@ -8,11 +8,15 @@ from torch import Tensor, nn
 
 def is_plain(x: Tensor) -> bool:
     """Whether a volume is a float32 tensor on the CPU, outside of autocast and compilation."""
+    return x.dim() == 4 and is_plain_tensor(x)
+
+
+def is_plain_tensor(x: Tensor) -> bool:
+    """The same of a tensor with any number of axes."""
     return (
         type(x) is Tensor
         and x.dtype == torch.float32
         and x.device.type == "cpu"
-        and x.dim() == 4
         and x.numel() > 0
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()

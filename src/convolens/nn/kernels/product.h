@@ -1,8 +1,9 @@
 /* Products of small matrices, of floats or of pairs of numbers of two bytes.
  *
  * A pair lies in the place of a float: two neighbours along the axis that is summed over. One
- * instruction multiplies VL pairs, twice the work of VL floats; its sums of 32 pairs at most stay
- * in float16, then they are added in float32, which errs less than bfloat16 factors would.
+ * instruction multiplies VL pairs, twice the work of VL floats. Of float16, the sums of 32 pairs at
+ * most stay in float16, then they are added in float32, which errs less than bfloat16 factors
+ * would; sums of bfloat16 are float32.
  */
 #ifndef CONVOLENS_PRODUCT_H
 #define CONVOLENS_PRODUCT_H
@@ -12,7 +13,7 @@
 #define SECOND_CACHE 196608 /* floats of a core's second cache that one factor may take */
 #define BLOCK (2 * VL)
 #define AHEAD 32 /* lines of the second factor that are asked for before they are needed */
-#define CHAIN 32 /* pairs whose products are added in float16 */
+#define CHAIN 32 /* pairs of float16 whose products are added in it */
 #define GROUP (2 * CHAIN) /* summands that are scaled alike, so that their sums fit into float16 */
 #define ROWS (MANY_REGISTERS ? 8 : 4)
 
@@ -67,7 +68,7 @@ INLINE void product(struct factors f, const int rows, const int vectors, const i
 }
 
 #if HALF
-/* to[i, v] (+)= scale * sum over pairs n of a[n, i] * b[n, v]; CHAIN pairs at most. */
+/* to[i, v] (+)= scale * sum over pairs n of a[n, i] * b[n, v]; of float16, CHAIN pairs at most. */
 INLINE void product_of_pairs(struct factors f, const int rows, const int vectors, const int add) {
     pair_sums sum[16][2];
     UNROLL for (int i = 0; i < rows; i++)

@@ -7,6 +7,7 @@ the first of them computes the whole chain and the others pass its result on.
 import ctypes
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from convolens.errors import ShapeError
+from convolens.geometry import output_size
 from convolens.nn.kernels.batch_norm import batch_norm, fits_batch_norm
 from convolens.nn.kernels.build import half_precision
 from convolens.nn.kernels.chains import ACTIVATIONS, find_chains
@@ -244,12 +247,16 @@ class _Chain:
 
 
 def _shape_after(conv: nn.Conv2d, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """What a convolution makes of a volume; sides of 0 where it has no number of zeros."""
-    if isinstance(conv.padding, str):
-        return shape[0], conv.out_channels, 0, 0
-    taken = [d * (k - 1) for d, k in zip(conv.dilation, conv.kernel_size, strict=True)]
-    sides = zip(shape[2:], taken, conv.padding, conv.stride, strict=True)
-    return shape[0], conv.out_channels, *((n + 2 * p - t - 1) // s + 1 for n, t, p, s in sides)
+    """What a convolution makes of a volume; sides of 0 where it has no number of zeros or no
+    whole window."""
+    sides = [0, 0]
+    if not isinstance(conv.padding, str):
+        axes = zip(
+            *(shape[2:], conv.kernel_size, conv.stride, conv.padding, conv.dilation), strict=True
+        )
+        with suppress(ShapeError):
+            sides = [output_size(n, k, stride=s, padding=p, dilation=d) for n, k, s, p, d in axes]
+    return shape[0], conv.out_channels, *sides
 
 
 @dataclass(eq=False)

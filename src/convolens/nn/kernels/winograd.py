@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from convolens.nn.kernels.build import half_precision
 from convolens.nn.kernels.convolution import Convolution, convolve, misfit
 from convolens.nn.kernels.memory import counted, keep_sums, largest, pair, pointer, scratch
 from convolens.nn.kernels.normalised import Addend, Differentiated, Gate, Normalised, Source
@@ -119,8 +120,10 @@ def winograd_of(
     half_forward: bool = True,
 ) -> "Winograd":
     """The method for these filters, with the arguments of `conv3x3`."""
-    half = half and min(weight.shape[:2]) >= LEAST_HALF_CHANNELS
-    return Winograd(library, padding, largest(weight) if half else None, half_forward)
+    if not half or min(weight.shape[:2]) < LEAST_HALF_CHANNELS:
+        return Winograd(library, padding, None, half_forward)
+    scaled = half_precision(library) == "float16"
+    return Winograd(library, padding, largest(weight) if scaled else 0.0, half_forward)
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,8 @@ class Winograd:
     """A method of convolution.
 
     Args:
-        largest_weight: the largest |w|, for products of half precision; None for those of float32.
+        largest_weight: the largest |w|, for products of float16; 0 for those of bfloat16, which are
+            not scaled; None for those of float32.
         half_forward: whether `run` takes them, too, not the gradients alone.
         sums: what `run` fills in for a normalisation.
     """
